@@ -1,0 +1,233 @@
+"""Blocked matrix multiplication: out[M,N] = lhsT[K,M]^T @ rhs[K,N], every choice in it tunable.
+
+    tile    one nc_matmul: 128 rows of K, 128 columns of lhsT (stationary), 512 of rhs (moving)
+    block   tiles_k x tiles_m tiles of lhsT, tiles_k x tiles_n tiles of rhs: what is loaded together
+    step    one block of lhsT times one block of rhs; loop_order names the loops over blocks,
+    outermost first
+
+The default config has the structure of the fully optimised kernel in AWS's matmul tutorial: blocks
+of 16/2/8 tiles (M/N/K), all of M inside the K loop, partial sums in SBUF.
+"""
+
+import nki
+import nki.isa as nisa
+import nki.language as nl
+import numpy as np
+
+TILE_K = 128
+TILE_M = 128
+TILE_N = 512
+
+
+@nki.jit
+def matmul(
+    lhsT,
+    rhs,
+    tiles_m=16,
+    tiles_n=2,
+    tiles_k=8,
+    loop_order="nkm",
+    resident="none",
+    buffers=2,
+    psum_accumulators=8,
+    evict="vector",
+    load_columns=2048,
+    accumulator="input",
+):
+    """Multiplies lhsT[K,M] (transposed) by rhs[K,N]; both bfloat16 or both float32, any sizes.
+
+    Args:
+        tiles_m, tiles_n, tiles_k: Tiles in a block along each dimension.
+        loop_order: "mnk", "nmk", "mkn" or "nkm".
+        resident: The operand whose blocks stay in SBUF until no step needs them: "none", "lhs",
+            "rhs", "both".
+        buffers: SBUF buffers used in rotation for each operand's blocks (strips, where resident)
+            and rows of out.
+        psum_accumulators: PSUM banks used in rotation (1 to 8).
+        evict: Engine that empties PSUM: "vector", "scalar", or "both" in turn.
+        load_columns: Columns of an operand that one DMA brings.
+        accumulator: Dtype of partial sums in SBUF: "input" (that of the operands) or "float32".
+
+    Returns:
+        out[M,N] in HBM, in the operands' dtype.
+    """
+    K, M = lhsT.shape
+    N = rhs.shape[1]
+    out = nl.ndarray((M, N), dtype=lhsT.dtype, buffer=nl.shared_hbm)
+
+    tiles_m = min(tiles_m, _ceil_div(M, TILE_M))
+    tiles_n = min(tiles_n, _ceil_div(N, TILE_N))
+    tiles_k = min(tiles_k, _ceil_div(K, TILE_K))
+    block_m, block_n, block_k = tiles_m * TILE_M, tiles_n * TILE_N, tiles_k * TILE_K
+    count_m, count_n, count_k = _ceil_div(M, block_m), _ceil_div(N, block_n), _ceil_div(K, block_k)
+    k_innermost = loop_order == "mnk" or loop_order == "nmk"
+
+    # Operands in SBUF. A block is loaded again in every pass of the loop it does not depend on,
+    # unless it is resident or nothing else was loaded in between.
+    lhs_resident = resident == "lhs" or resident == "both"
+    rhs_resident = resident == "rhs" or resident == "both"
+    lhs_reloaded = (
+        not lhs_resident and _steps_between(loop_order, "n", count_m, count_n, count_k) > 1
+    )
+    rhs_reloaded = (
+        not rhs_resident and _steps_between(loop_order, "m", count_m, count_n, count_k) > 1
+    )
+    lhs_slots, rhs_slots = buffers, buffers
+    if lhs_resident:
+        lhs_slots = count_k * (min(buffers, count_m) if loop_order == "mnk" else count_m)
+    if rhs_resident:
+        rhs_slots = count_k * (min(buffers, count_n) if loop_order == "nmk" else count_n)
+    lhs_blocks = nl.ndarray((TILE_K, lhs_slots, tiles_k, block_m), dtype=lhsT.dtype, buffer=nl.sbuf)
+    rhs_blocks = nl.ndarray((TILE_K, rhs_slots, tiles_k, block_n), dtype=rhs.dtype, buffer=nl.sbuf)
+
+    # Products accumulate in PSUM over a block of K, or over all of K where the open accumulators
+    # fit. Else partial
+    # sums wait in SBUF: of one block, or of all blocks of the loop that runs inside the K loop.
+    psum = nl.ndarray((TILE_M, psum_accumulators, TILE_N), dtype=nl.float32, buffer=nl.psum)
+    stay_in_psum = count_k == 1 or (k_innermost and tiles_m * tiles_n <= psum_accumulators)
+    row_blocks = count_m if loop_order == "nkm" else 1
+    column_blocks = count_n if loop_order == "mkn" else 1
+    sums_dtype = nl.float32 if accumulator == "float32" else lhsT.dtype
+    sums = None
+    if not stay_in_psum:
+        sums = nl.ndarray(
+            (TILE_M, row_blocks * tiles_m, column_blocks * block_n),
+            dtype=sums_dtype,
+            buffer=nl.sbuf,
+        )
+    out_rows = nl.ndarray((TILE_M, buffers, block_n), dtype=out.dtype, buffer=nl.sbuf)
+    drained = nl.ndarray((TILE_M, 2, TILE_N), dtype=nl.float32, buffer=nl.sbuf)
+
+    for step in range(count_m * count_n * count_k):
+        m, n, k = _block_at(loop_order, step, count_m, count_n, count_k)
+        m0, n0, k0 = m * block_m, n * block_n, k * block_k
+        columns_m, columns_n = min(block_m, M - m0), min(block_n, N - n0)
+        k_tiles = _ceil_div(min(block_k, K - k0), TILE_K)
+
+        # Phase 1: bring the blocks that are not there yet, the tiles of both side by side.
+        lhs_slot = (step if lhs_reloaded else m * count_k + k) % lhs_slots
+        rhs_slot = (step if rhs_reloaded else n * count_k + k) % rhs_slots
+        for t in range(k_tiles):
+            if lhs_reloaded or n == 0:
+                _load(lhs_blocks, lhs_slot, t, lhsT, k0 + t * TILE_K, m0, columns_m, load_columns)
+            if rhs_reloaded or m == 0:
+                _load(rhs_blocks, rhs_slot, t, rhs, k0 + t * TILE_K, n0, columns_n, load_columns)
+
+        # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
+        turn = step // count_k if k_innermost else step
+        for i in range(_ceil_div(columns_m, TILE_M)):
+            rows = min(TILE_M, columns_m - i * TILE_M)
+            row = (turn * tiles_m + i) % buffers
+            for j in range(_ceil_div(columns_n, TILE_N)):
+                width = min(TILE_N, columns_n - j * TILE_N)
+                tile = (turn * tiles_m + i) * tiles_n + j
+                product = psum[0:rows, tile % psum_accumulators, 0:width]
+                for t in range(k_tiles):
+                    depth = min(TILE_K, K - k0 - t * TILE_K)
+                    nisa.nc_matmul(
+                        dst=product,
+                        stationary=lhs_blocks[0:depth, lhs_slot, t, i * TILE_M : i * TILE_M + rows],
+                        moving=rhs_blocks[0:depth, rhs_slot, t, j * TILE_N : j * TILE_N + width],
+                        accumulate=t > 0 or (stay_in_psum and k > 0),
+                    )
+                on_scalar = evict == "scalar" or (evict == "both" and tile % 2 == 1)
+                result = out_rows[0:rows, row, j * TILE_N : j * TILE_N + width]
+                if stay_in_psum:
+                    if k == count_k - 1:
+                        _copy(result, product, on_scalar)
+                else:
+                    first = (n if loop_order == "mkn" else 0) * block_n + j * TILE_N
+                    sum_row = (m if loop_order == "nkm" else 0) * tiles_m + i
+                    partial = sums[0:rows, sum_row, first : first + width]
+                    if k == 0:
+                        _copy(partial, product, on_scalar)
+                    elif k < count_k - 1:
+                        _add(
+                            partial,
+                            product,
+                            partial,
+                            drained[0:rows, tile // 2 % 2, 0:width],
+                            on_scalar,
+                        )
+                    else:
+                        _add(
+                            result,
+                            product,
+                            partial,
+                            drained[0:rows, tile // 2 % 2, 0:width],
+                            on_scalar,
+                        )
+            if k == count_k - 1:
+                top = m0 + i * TILE_M
+                nisa.dma_copy(
+                    dst=out[top : top + rows, n0 : n0 + columns_n],
+                    src=out_rows[0:rows, row, 0:columns_n],
+                )
+    return out
+
+
+def matmul_reference(lhsT, rhs):
+    """The product in float64: numpy arrays lhsT[K,M] and rhs[K,N] -> out[M,N]."""
+    return lhsT.astype(np.float64).T @ rhs.astype(np.float64)
+
+
+def _ceil_div(a, b):
+    return (a + b - 1) // b
+
+
+def _block_at(loop_order, step, count_m, count_n, count_k):
+    """Block indices (m, n, k) of a step of the three loops over blocks."""
+    if loop_order == "mnk":
+        return step // (count_n * count_k), step // count_k % count_n, step % count_k
+    if loop_order == "nmk":
+        return step // count_k % count_m, step // (count_m * count_k), step % count_k
+    if loop_order == "mkn":
+        return step // (count_k * count_n), step % count_n, step // count_n % count_k
+    return step % count_m, step // (count_k * count_m), step // count_m % count_k
+
+
+def _steps_between(loop_order, loop, count_m, count_n, count_k):
+    """Steps inside one pass of `loop` ("m" or "n"): 1 where the operand's block stays the same
+    meanwhile.
+    """
+    if loop == "n":
+        if loop_order == "mnk":
+            return count_k
+        return 1 if loop_order == "mkn" else count_k * count_m
+    if loop_order == "nmk":
+        return count_k
+    return 1 if loop_order == "nkm" else count_k * count_n
+
+
+def _load(blocks, slot, t, source, k0, first, columns, load_columns):
+    """Loads row tile t of a block: source[k0:, first : first + columns], load_columns at a time."""
+    rows = min(TILE_K, source.shape[0] - k0)
+    for c in range(0, columns, load_columns):
+        width = min(load_columns, columns - c)
+        nisa.dma_copy(
+            dst=blocks[0:rows, slot, t, c : c + width],
+            src=source[k0 : k0 + rows, first + c : first + c + width],
+        )
+
+
+def _copy(dst, product, on_scalar):
+    """Empties a PSUM tile into SBUF."""
+    if on_scalar:
+        nisa.activation(dst=dst, op=nl.copy, data=product)
+    else:
+        nisa.tensor_copy(dst=dst, src=product, engine=nisa.engine.vector)
+
+
+def _add(dst, product, partial, drained, on_scalar):
+    """dst = product + partial; ScalarE cannot add two tensors, so it drains PSUM and GpSimd
+    adds.
+    """
+    if on_scalar:
+        nisa.activation(dst=drained, op=nl.copy, data=product)
+        nisa.tensor_tensor(
+            dst=dst, data1=drained, data2=partial, op=nl.add, engine=nisa.engine.gpsimd
+        )
+    else:
+        nisa.tensor_tensor(
+            dst=dst, data1=product, data2=partial, op=nl.add, engine=nisa.engine.vector
+        )

@@ -1,0 +1,37 @@
+"""nki-tuner: an autotuner for AWS Trainium NKI kernels.
+
+`tune` launches a tuning job, `export` writes a table of tuned configs, `runtime` looks configs up
+in it. Names are loaded on first use, so that `import tuner.runtime` loads nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.database import export as export
+    from tuner.job import Job as Job
+    from tuner.job import Outcome as Outcome
+    from tuner.job import tune as tune
+
+__version__ = "0.1.0"
+__all__ = ["Job", "Outcome", "export", "tune"]
+
+_HOME = {
+    "Job": "tuner.job",
+    "Outcome": "tuner.job",
+    "tune": "tuner.job",
+    "export": "tuner.database",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,240 @@
+"""Kernel files: read with their siblings, hashed, sent as text, and loaded against the simulated
+NKI.
+
+A file is never imported as a package and never found through `sys.path`: a bundled kernel and a
+user's own file take the same way. While a kernel is loaded or runs, `import nki` means the
+simulated one, and `import helper` the file beside the kernel; afterwards `sys.modules` is as it
+was.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import tuner.nki
+from tuner.runtime.errors import TunerError, unknown
+
+__all__ = ["KernelSource", "LoadedKernel", "load_kernel", "read_kernel"]
+
+MAX_FILE_BYTES = 4 << 20
+_ENTRY = "_nki_kernel"
+_NKI = {
+    "nki": tuner.nki,
+    "nki.language": tuner.nki.language,
+    "nki.isa": tuner.nki.isa,
+}
+_LOCK = threading.RLock()
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A kernel as text: what travels to workers.
+
+    Attributes:
+        file: Where it was read; for messages and tracebacks.
+        entry: The kernel's function.
+        modules: (name, file, text) of the kernel file and of each sibling it imports.
+    """
+
+    file: str
+    entry: str
+    modules: tuple[tuple[str, str, str], ...]
+
+    @property
+    def kernel_hash(self) -> str:
+        """Hash of the code; comments, docstrings and layout do not count."""
+        digest = hashlib.sha256(self.entry.encode())
+        for name, _, text in sorted(self.modules):
+            digest.update(f"\0{name}\0{ast.dump(_bare(ast.parse(text)))}".encode())
+        return digest.hexdigest()[:16]
+
+
+def read_kernel(path: Path | str, entry: str) -> KernelSource:
+    """Reads a kernel file and the siblings that it imports.
+
+    Raises:
+        TunerError: The file cannot be read or parsed, or has no function of that name.
+    """
+    path = Path(path)
+    modules: dict[str, tuple[str, str, str]] = {}
+    _read_module(_ENTRY, path, path.parent, modules)
+    tree = ast.parse(modules[_ENTRY][2])
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if entry not in functions:
+        raise unknown(f"function in {path}:", entry, functions)
+    return KernelSource(str(path), entry, tuple(modules.values()))
+
+
+def _read_module(
+    name: str, path: Path, folder: Path, modules: dict[str, tuple[str, str, str]]
+) -> None:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise TunerError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except OSError as error:
+        raise TunerError(f"{path}: {error.strerror or error}") from None
+    except (SyntaxError, ValueError) as error:
+        raise TunerError(f"{path}: not a Python file ({error})") from None
+    modules[name] = (name, str(path), text)
+    for imported in _imported(tree):
+        sibling = folder / f"{imported}.py"
+        if imported not in modules and sibling.is_file():
+            _read_module(imported, sibling, folder, modules)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    """Removes docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+@dataclass
+class LoadedKernel:
+    """A kernel file loaded against the simulated NKI.
+
+    Attributes:
+        function: The kernel; call it inside `lent()` only, it may import while it runs.
+    """
+
+    source: KernelSource
+    _siblings: dict[str, ModuleType] = field(default_factory=dict)
+    _module: ModuleType = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.lent():
+            self._module = self._load(_ENTRY)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The kernel's function."""
+        return self.attribute(self.source.entry)
+
+    def attribute(self, name: str) -> Callable[..., Any]:
+        """Returns another function of the file, such as its reference."""
+        if not hasattr(self._module, name):
+            raise unknown(f"function in {self.source.file}:", name, vars(self._module))
+        return getattr(self._module, name)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """While it lasts, imports of `nki` and of siblings are this kernel's; one at a time in a
+        process.
+        """
+        with _LOCK:
+            finder = _Finder(self)
+            before = {name: module for name, module in sys.modules.items() if finder.serves(name)}
+            for name in before:
+                del sys.modules[name]
+            sys.meta_path.insert(0, finder)
+            try:
+                yield
+            finally:
+                sys.meta_path.remove(finder)
+                for name in [name for name in sys.modules if finder.serves(name)]:
+                    del sys.modules[name]
+                sys.modules.update(before)
+
+    def _load(self, name: str) -> ModuleType:
+        """Loads a module of the kernel once; it is never entered in `sys.modules` under this
+        call.
+        """
+        if name not in self._siblings:
+            spec = importlib.machinery.ModuleSpec(
+                f"{_ENTRY}.{name}", _TextLoader(self.source, name)
+            )
+            module = importlib.util.module_from_spec(spec)
+            self._siblings[name] = module
+            assert spec.loader is not None
+            spec.loader.exec_module(module)
+        return self._siblings[name]
+
+
+def load_kernel(source: KernelSource) -> LoadedKernel:
+    """Loads a kernel for the simulator.
+
+    Raises:
+        Exception: Whatever the file raises while it is loaded.
+    """
+    return LoadedKernel(source)
+
+
+class _TextLoader(importlib.abc.InspectLoader):
+    """Loads one module of a kernel from its text."""
+
+    def __init__(self, source: KernelSource, name: str) -> None:
+        _, self.file, self.text = next(entry for entry in source.modules if entry[0] == name)
+
+    def get_source(self, fullname: str) -> str:
+        return self.text
+
+    def get_code(self, fullname: str) -> CodeType:
+        # Tracebacks and inspect.getsource show the kernel's lines also where its file is not.
+        linecache.cache[self.file] = (len(self.text), None, self.text.splitlines(True), self.file)
+        return self.source_to_code(self.text, self.file)
+
+
+class _Ready(importlib.abc.Loader):
+    """Hands out a module that exists already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.spec = module.__spec__
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # the import system replaced it by the one under the lent name
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Serves `nki`, its submodules, and the kernel's siblings."""
+
+    def __init__(self, kernel: LoadedKernel) -> None:
+        self.kernel = kernel
+        self.names = {name for name, _, _ in kernel.source.modules} - {_ENTRY}
+
+    def serves(self, name: str) -> bool:
+        return name in self.names or name.partition(".")[0] == "nki"
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if not self.serves(fullname):
+            return None
+        if fullname in _NKI:
+            module = _NKI[fullname]
+        elif fullname in self.names:
+            module = self.kernel._load(fullname)
+        else:
+            raise ModuleNotFoundError(f"{fullname} is not part of the simulated NKI", name=fullname)
+        return importlib.machinery.ModuleSpec(
+            fullname, _Ready(module), is_package=fullname == "nki"
+        )

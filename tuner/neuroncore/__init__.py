@@ -1,0 +1,15 @@
+"""One NeuronCore: devices, memory, and the time a recorded program takes."""
+
+from tuner.neuroncore.device import Constant, Device, constants, device, device_names
+from tuner.neuroncore.policy import POLICIES, Policy, policy
+
+__all__ = [
+    "POLICIES",
+    "Constant",
+    "Device",
+    "Policy",
+    "constants",
+    "device",
+    "device_names",
+    "policy",
+]

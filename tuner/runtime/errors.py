@@ -1,0 +1,29 @@
+"""Errors that a user caused and can mend: one line that says what, where and the nearest choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["TunerError", "unknown"]
+
+
+class TunerError(Exception):
+    """Bad input. The text is one line for a person; the command line prints it and exits with 2."""
+
+
+def unknown(what: str, name: object, choices: Iterable[object]) -> TunerError:
+    """Returns the error for a name that is none of `choices`, with the nearest of them.
+
+    Args:
+        what: The kind of name, e.g. "device".
+        name: What was given.
+        choices: The names that would have been right.
+    """
+    import difflib
+
+    known = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(name).lower(), [k.lower() for k in known], n=3, cutoff=0.5)
+    named = [k for k in known if k.lower() in near]
+    hint = f"; did you mean {', '.join(named)}?" if named else ""
+    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return TunerError(f"unknown {what} {str(name)!r}{hint} (known: {listed or 'none'})")

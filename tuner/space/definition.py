@@ -1,0 +1,252 @@
+"""Reads a search space file: a TOML that says what a kernel takes, what may be tuned and what is
+legal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tuner import bundled
+from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.expressions import Expression
+from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Parameter, Rules, Value
+from tuner.space.workload import Argument, ArgumentSpec, Workload
+
+__all__ = ["Definition", "bundled_spaces", "find", "read"]
+
+MAX_FILE_BYTES = 1 << 20
+MAX_VALUES = 1000
+RESERVED = {"dtype", "device", "backend", "expect", "max_distance", "kernel", "dtype_bytes"}
+
+
+class _Kernel(msgspec.Struct, forbid_unknown_fields=True):
+    file: str
+    entry: str
+    reference: str
+
+
+class _Workload(msgspec.Struct, forbid_unknown_fields=True):
+    dims: list[str]
+    dtypes: list[str]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    flops: str
+
+
+class _Verification(msgspec.Struct, forbid_unknown_fields=True):
+    blocks: dict[str, str]
+
+
+class _Parameter(msgspec.Struct, forbid_unknown_fields=True):
+    values: list[int | float | bool | str]
+    default: int | float | bool | str
+    when: str | None = None
+
+
+class _Constraint(msgspec.Struct, forbid_unknown_fields=True):
+    expr: str
+    why: str
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    kind: Literal["kernel"]
+    kernel: _Kernel
+    workload: _Workload
+    verification: _Verification
+    parameters: dict[str, _Parameter]
+    constraints: list[_Constraint] = []
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A search space as its file gives it, before sizes and device are known.
+
+    Attributes:
+        name: The file's stem; the kernel's name in commands and tables.
+        flops: Floating-point operations of one run, over the dims.
+        blocks: For each dim, how much of it one iteration of its loop covers, over the parameters.
+        space_hash: Hash of the content; comments and layout do not count.
+    """
+
+    name: str
+    path: Path
+    kernel_file: Path
+    entry: str
+    reference: str
+    dims: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    inputs: tuple[ArgumentSpec, ...]
+    outputs: tuple[ArgumentSpec, ...]
+    flops: Expression
+    blocks: Mapping[str, Expression]
+    rules: Rules
+    space_hash: str
+
+    def workload(self, sizes: Mapping[str, int], dtype: str | None = None) -> Workload:
+        """Binds sizes and dtype (the first of `dtypes` when left out); raises TunerError for wrong
+        ones.
+        """
+        return Workload.of(self.name, self.dims, self.dtypes, sizes, dtype or self.dtypes[0])
+
+    def arguments(self, workload: Workload) -> tuple[Argument, ...]:
+        """Returns the kernel's input tensors for a workload."""
+        return tuple(spec.bind(dict(workload.sizes), workload.dtype) for spec in self.inputs)
+
+    def bytes_moved_at_least(self, workload: Workload) -> int:
+        """Bytes of every input read once and every output written once."""
+        specs = (*self.inputs, *self.outputs)
+        return sum(spec.bind(dict(workload.sizes), workload.dtype).bytes for spec in specs)
+
+    def scope(self, workload: Workload, device_facts: Mapping[str, Value]) -> dict[str, Value]:
+        """Returns the values of the names that constraints may use besides parameters."""
+        scope: dict[str, Value] = dict(workload.sizes)
+        scope["dtype_bytes"] = DTYPE_BYTES[workload.dtype]
+        return scope | {f"device.{name}": value for name, value in device_facts.items()}
+
+    def verification_workload(self, workload: Workload, config: Config) -> Workload:
+        """Returns the smallest workload that exercises a config as this one does.
+
+        In it no block is clamped, every loop over blocks runs at least twice, and what remains of
+        each dim after whole blocks is what remains of it in `workload`.
+        """
+        values = {**self.scope(workload, {}), **config}
+        sizes = {}
+        for dim, size in workload.sizes:
+            block = int(self.blocks[dim].evaluate(values))
+            sizes[dim] = block + (size % block or block)
+        return Workload.of(self.name, self.dims, self.dtypes, sizes, workload.dtype)
+
+
+def bundled_spaces() -> list[str]:
+    """Returns the names of the search spaces that come with the package."""
+    return bundled.names("search_spaces", ".toml")
+
+
+def find(name: str) -> Definition:
+    """Reads a search space by the path of its file or by its bundled name.
+
+    Raises:
+        TunerError: There is none of that name, or its content is wrong.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        return read(path)
+    if name not in bundled_spaces():
+        raise unknown("kernel", name, bundled_spaces())
+    return read(bundled.folder("search_spaces") / f"{name}.toml")
+
+
+def read(path: Path) -> Definition:
+    """Reads and checks one search space file.
+
+    Raises:
+        TunerError: Names the file, the place in it and what was expected there.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise TunerError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        file = msgspec.convert(data, _File)
+    except OSError as error:
+        raise TunerError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise TunerError(f"{path}: {error}") from None
+    except RecursionError:
+        raise TunerError(f"{path}: nested too deeply") from None
+    try:
+        return _definition(path, file, data)
+    except TunerError as error:
+        raise TunerError(f"{path}: {error}") from None
+
+
+def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
+    dims = tuple(file.workload.dims)
+    if not dims or len(set(dims)) != len(dims):
+        raise TunerError("workload.dims: expected at least one dim, each once")
+    for name in (*dims, *file.parameters):
+        if not name.isidentifier() or name in RESERVED:
+            raise TunerError(f"{name!r} cannot be the name of a dim or parameter")
+    clash = set(dims) & set(file.parameters)
+    if clash:
+        raise TunerError(f"{sorted(clash)[0]!r} is both a dim and a parameter")
+    for dtype in file.workload.dtypes:
+        if dtype not in DTYPE_BYTES:
+            raise unknown("dtype in workload.dtypes:", dtype, DTYPE_BYTES)
+    if not file.workload.dtypes or not file.workload.inputs or not file.workload.outputs:
+        raise TunerError("workload: expected at least one dtype, one input and one output")
+    sizes = {*dims, "dtype_bytes"}
+    parameters = _parameters(file, sizes)
+    names = {parameter.name for parameter in parameters}
+    constraints = tuple(
+        Constraint(_expression(c.expr, f"constraints[{i}].expr", sizes | names), c.why)
+        for i, c in enumerate(file.constraints)
+    )
+    if set(file.verification.blocks) != set(dims):
+        raise TunerError(f"verification.blocks: expected one entry a dim ({', '.join(dims)})")
+    canonical = json.dumps(data, sort_keys=True)
+    return Definition(
+        name=path.stem,
+        path=path,
+        kernel_file=_kernel_file(path, file.kernel.file),
+        entry=file.kernel.entry,
+        reference=file.kernel.reference,
+        dims=dims,
+        dtypes=tuple(file.workload.dtypes),
+        inputs=tuple(ArgumentSpec.parse(n, t, dims) for n, t in file.workload.inputs.items()),
+        outputs=tuple(ArgumentSpec.parse(n, t, dims) for n, t in file.workload.outputs.items()),
+        flops=_expression(file.workload.flops, "workload.flops", sizes),
+        blocks={
+            dim: _expression(text, f"verification.blocks.{dim}", sizes | names)
+            for dim, text in file.verification.blocks.items()
+        },
+        rules=Rules(parameters, constraints),
+        space_hash=hashlib.sha256(canonical.encode()).hexdigest()[:16],
+    )
+
+
+def _parameters(file: _File, sizes: set[str]) -> tuple[Parameter, ...]:
+    if not file.parameters:
+        raise TunerError("parameters: expected at least one")
+    parameters: list[Parameter] = []
+    for name, entry in file.parameters.items():
+        where = f"parameters.{name}"
+        kinds = {type(value) for value in entry.values}
+        if not 1 <= len(entry.values) <= MAX_VALUES or len(kinds) != 1:
+            raise TunerError(f"{where}.values: expected 1 to {MAX_VALUES} values of one type")
+        if len(set(entry.values)) != len(entry.values):
+            raise TunerError(f"{where}.values: a value stands twice")
+        if entry.default not in entry.values or type(entry.default) not in kinds:
+            raise TunerError(
+                f"{where}.default: {entry.default!r} is none of its values {entry.values}"
+            )
+        values: list[Value] = list(entry.values)
+        if kinds <= {int, float}:
+            values.sort(key=float)
+        earlier = sizes | {parameter.name for parameter in parameters}
+        when = None if entry.when is None else _expression(entry.when, f"{where}.when", earlier)
+        parameters.append(Parameter(name, tuple(values), entry.default, when))
+    return tuple(parameters)
+
+
+def _expression(text: str, where: str, known: set[str]) -> Expression:
+    expression = Expression(text, where)
+    for name in sorted(expression.names):
+        if name not in known and not name.startswith("device."):
+            raise unknown(f"name in {where}:", name, sorted(known))
+    return expression
+
+
+def _kernel_file(space: Path, name: str) -> Path:
+    """A kernel is named from its search space's folder, or from the folder above it."""
+    for base in (space.parent, space.parent.parent):
+        if (base / name).is_file():
+            return (base / name).resolve()
+    raise TunerError(f"kernel.file: there is no {name!r} beside the file or one folder above")
