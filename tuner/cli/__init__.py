@@ -1,4 +1,65 @@
-"""Command line."""
+"""The command line. Commands hold no logic of their own: they read options, call the package,
+print.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from tuner import __version__
+from tuner.cli.files import best, export, lookup, show
+from tuner.cli.listing import devices, spaces
+from tuner.cli.measure import measure, verify
+from tuner.cli.tune import tune
+from tuner.runtime.errors import TunerError, unknown
+
+__all__ = ["cli", "main"]
+
+INTERRUPTED = 130
 
 
-def main() -> None: ...
+class _Commands(click.Group):
+    """A group that knows the nearest names."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns a command by name."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            raise unknown("command", cmd_name, self.commands)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nki-tuner")
+def cli() -> None:
+    """Autotuner for AWS Trainium NKI kernels.
+
+    Searches the configs of a kernel on a simulated NeuronCore, stores what it finds, and exports
+    tables that a serving process looks configs up in.
+
+    \b
+    nki-tuner tune matmul --shape M=1024,K=4096,N=4096 --device trn2 --trials 100
+    nki-tuner export results/ -o trn2.json
+    nki-tuner lookup trn2.json matmul --shape M=1024,K=4096,N=4096
+    """
+
+
+for _command in (tune, measure, verify, show, best, export, lookup, devices, spaces):
+    cli.add_command(_command)
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Runs the command line; bad input is one line and exit code 2."""
+    try:
+        code = cli.main(args, prog_name="nki-tuner", standalone_mode=False)
+    except (TunerError, click.ClickException) as error:
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"error: {' '.join(text.split())}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -119,6 +119,7 @@ def _link(
     before = np.full(cells, -1, np.int64)  # what a group of accumulating matmuls waits for
     grouped = np.zeros(cells, np.bool_)
     seen = np.zeros(len(tensor_cell) - 1, np.bool_)
+    inherited = np.full(len(seen), -1, np.int64)  # list that a tensor's cells began with
     node_instruction = np.empty(4 * n + 64, np.int64)
     node_next = np.empty(4 * n + 64, np.int64)
     used = 0
@@ -141,6 +142,8 @@ def _link(
             for h in range(first_heir[t], first_heir[t + 1]):
                 b = bequeathers[h]
                 for cell in range(tensor_cell[b], tensor_cell[b + 1]):
+                    if writers[cell] < 0 and readers[cell] == inherited[b]:
+                        continue  # not used since: those who used b waited for that list
                     for source in (writers[cell], readers[cell]):
                         node = source
                         while node >= 0:
@@ -151,6 +154,7 @@ def _link(
                                     p, head, node_instruction, node_next, used
                                 )
                             node = node_next[node]
+            inherited[t] = head
             if head >= 0:
                 for cell in range(tensor_cell[t], tensor_cell[t + 1]):
                     readers[cell] = head

@@ -4,6 +4,7 @@ process.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,7 +186,7 @@ def trace(
             if values is not None:
                 tensor.write(rounded(values[argument.name], argument.dtype))
             inputs[argument.name] = tensor
-        returned = kernel(**inputs, **params)
+        returned = kernel(**_bound(kernel, {**params, **inputs}))
     outputs = returned if isinstance(returned, tuple) else (returned,)
     for output in outputs:
         if not isinstance(output, NkiTensor) or output.buffer.name != "shared_hbm":
@@ -197,6 +198,15 @@ def trace(
         tuple((output.shape, output.dtype) for output in outputs),
         None if values is None else tuple(output.read() for output in outputs),
     )
+
+
+def _bound(kernel: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Checks that a kernel takes these keywords and needs no others."""
+    try:
+        inspect.signature(kernel).bind(**keywords)
+    except TypeError as error:
+        raise NkiValidationError(f"the kernel cannot be called so: {error}") from None
+    return keywords
 
 
 @contextmanager

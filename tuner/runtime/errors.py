@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = ["TunerError", "unknown"]
 
@@ -11,7 +12,7 @@ class TunerError(Exception):
     """Bad input. The text is one line for a person; the command line prints it and exits with 2."""
 
 
-def unknown(what: str, name: object, choices: Iterable[object]) -> TunerError:
+def unknown(what: str, name: Any, choices: Iterable[Any]) -> TunerError:
     """Returns the error for a name that is none of `choices`, with the nearest of them.
 
     Args:
@@ -21,9 +22,16 @@ def unknown(what: str, name: object, choices: Iterable[object]) -> TunerError:
     """
     import difflib
 
-    known = [str(choice) for choice in choices]
+    options = list(choices)
+    known = [str(choice) for choice in options]
     near = difflib.get_close_matches(str(name).lower(), [k.lower() for k in known], n=3, cutoff=0.5)
     named = [k for k in known if k.lower() in near]
+    if _is_number(name) and all(_is_number(option) for option in options):
+        named = [str(option) for option in sorted(options, key=lambda o: abs(o - name))[:2]]
     hint = f"; did you mean {', '.join(named)}?" if named else ""
     listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     return TunerError(f"unknown {what} {str(name)!r}{hint} (known: {listed or 'none'})")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,20 +19,31 @@ Functions = Mapping[str, Callable[..., Any]]
 
 MAX_TEXT = 2000
 MAX_EXPONENT = 64
+MAX_POWER_BITS = 4096
+MAX_DEPTH = 100
+
+
+def _number(value: Any) -> Any:
+    """An operand of arithmetic: a truth value counts as 0 or 1, in a column too; a text is none."""
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is not a number")
+    return value * 1
 
 
 def _ceil_div(a: Any, b: Any) -> Any:
-    return -(-a // b)
+    return -(-_number(a) // _number(b))
 
 
 def round_up(value: Any, multiple: Any) -> Any:
     """The smallest multiple of `multiple` that is not below `value`."""
-    return _ceil_div(value, multiple) * multiple
+    return _ceil_div(value, multiple) * _number(multiple)
 
 
 def _power(base: Any, exponent: Any) -> Any:
     if not 0 <= exponent <= MAX_EXPONENT:
         raise TunerError(f"exponent {exponent} is outside 0..{MAX_EXPONENT}")
+    if isinstance(base, int) and base.bit_length() * exponent > MAX_POWER_BITS:
+        raise TunerError(f"a power has more than {MAX_POWER_BITS} bits")
     return base**exponent
 
 
@@ -41,6 +52,7 @@ def _power(base: Any, exponent: Any) -> Any:
 SCALARS: Functions = {
     "min": min,
     "max": max,
+    "**": _power,
     "ceil_div": _ceil_div,
     "round_up": round_up,
     "and": lambda a, b: bool(a) and bool(b),
@@ -56,7 +68,6 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Div: operator.truediv,
     ast.Mod: operator.mod,
-    ast.Pow: _power,
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -85,13 +96,15 @@ class Expression:
         text = " ".join(text.split())
         if len(text) > MAX_TEXT:
             raise TunerError(f"{where}: longer than {MAX_TEXT} characters")
+        if "#" in text:  # a comment: in one line it would hide what follows it
+            raise TunerError(f"{where}: {text!r}: '#' is not allowed here")
         try:
             root = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise TunerError(f"{where}: {text!r} is not an expression ({error})") from None
         names: set[str] = set()
         try:
-            _check(root, names)
+            _check(root, names, 1)
         except TunerError as error:
             raise TunerError(f"{where}: {text!r}: {error}") from None
         self.text = text
@@ -123,7 +136,9 @@ def _dotted(node: ast.expr) -> str | None:
     return None
 
 
-def _check(node: ast.expr, names: set[str]) -> None:
+def _check(node: ast.expr, names: set[str], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise TunerError(f"nested deeper than {MAX_DEPTH}")
     name = _dotted(node)
     if name is not None:
         names.add(name)
@@ -132,7 +147,7 @@ def _check(node: ast.expr, names: set[str]) -> None:
     match node:
         case ast.Constant(value=bool() | int() | float() | str()):
             children = []
-        case ast.BinOp(left=left, op=binary, right=right) if type(binary) in _BINARY:
+        case ast.BinOp(left=left, op=binary, right=right) if type(binary) in (*_BINARY, ast.Pow):
             children = [left, right]
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
             children = [operand]
@@ -156,7 +171,7 @@ def _check(node: ast.expr, names: set[str]) -> None:
         case _:
             raise TunerError(f"{type(node).__name__} is not allowed here")
     for child in children:
-        _check(child, names)
+        _check(child, names, depth + 1)
 
 
 def _evaluate(node: ast.expr, values: Mapping[str, Any], functions: Functions) -> Any:
@@ -169,10 +184,11 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any], functions: Functions) -
         case ast.Constant(value=value):
             return value
         case ast.BinOp(left=left, op=binary, right=right):
-            a = _evaluate(left, values, functions)
-            return _BINARY[type(binary)](a, _evaluate(right, values, functions))
+            calculate = _BINARY.get(type(binary), functions["**"])
+            a = _number(_evaluate(left, values, functions))
+            return calculate(a, _number(_evaluate(right, values, functions)))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, values, functions)
+            return -_number(_evaluate(operand, values, functions))
         case ast.UnaryOp(operand=operand):
             return functions["not"](_evaluate(operand, values, functions))
         case ast.BoolOp(op=op, values=parts):

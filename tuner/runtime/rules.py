@@ -39,6 +39,7 @@ DTYPE_BYTES = {
     "float8_e5m2": 1,
 }
 
+MAX_SIZE = 1 << 31
 CHANGE_COST = 0.25
 MAX_EXPANSIONS = 20_000
 
@@ -122,12 +123,14 @@ class Rules:
                 constraint.
         """
         by_name = {parameter.name: parameter for parameter in self.parameters}
+        listed: Config = {}
         for name, value in chosen.items():
             if name not in by_name:
                 raise unknown("parameter", name, by_name)
             if value not in by_name[name].values:
                 raise unknown(f"value of parameter {name!r}:", value, by_name[name].values)
-        config = self.complete(chosen, scope)
+            listed[name] = by_name[name].values[by_name[name].values.index(value)]  # 2, not 2.0
+        config = self.complete(listed, scope)
         for name in chosen:
             if name not in config:
                 when = by_name[name].when
@@ -147,6 +150,8 @@ class Rules:
     def nearest_legal(self, start: Mapping[str, Value], scope: Scope) -> Config | None:
         """Returns the legal config with the least summed `distance` from `start`, None if there is
         none.
+
+        The sum is over the config's parameters; where `start` lacks one, from its default.
 
         A legal config differs from an illegal one in a parameter of the broken constraint, so only
         those are changed, cheapest first.
@@ -178,7 +183,7 @@ class Rules:
         fixed: frozenset[str],
     ) -> Iterator[tuple[dict[str, Value], str, float]]:
         names = set(broken.expr.names)
-        for parameter in self.parameters:
+        for parameter in reversed(self.parameters):  # a `when` names earlier parameters
             if parameter.name in names and parameter.when is not None:
                 names |= parameter.when.names  # switching a parameter off also mends its constraint
         for parameter in self.parameters:

@@ -15,6 +15,7 @@ from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import (
     DTYPE_BYTES,
+    MAX_SIZE,
     Config,
     Constraint,
     Parameter,
@@ -29,6 +30,20 @@ SCHEMA = "nki-tuner/table"
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 256 << 20
 MAX_CACHED_ANSWERS = 65_536
+_TYPES: Mapping[str, Any] = {
+    "kernel": str,
+    "dtype": str,
+    "device": str,
+    "backend": str,
+    "kind": str,
+    "config": dict,
+    "latency_us": int | float,
+    "default_latency_us": int | float | None,
+    "trials": int,
+    "verified": bool,
+    "fingerprint": dict,
+    "command": str,
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,8 @@ class Table:
         Raises:
             TunerError: An unknown kernel, dim, dtype or device, or a missing one.
         """
-        key = (kernel, dtype, device, backend, max_distance, *sizes.items())
+        types = map(type, sizes.values())  # 1.0 and True are no 1
+        key = (kernel, dtype, device, backend, max_distance, *sizes.items(), *types)
         if expect is None:
             answer = self._answers.get(key)
             if answer is not None:
@@ -177,28 +193,29 @@ class Table:
         for how_far, _, _, record in near:
             found = f"{record.kind} record {workload_key(kernel.dims, record.sizes)}"
             stale = [k for k, v in expect.items() if record.fingerprint.get(k) != v]
-            if stale:
-                notes.append(f"the {found} has another {', '.join(stale)}")
-            elif how_far > max_distance:
+            if how_far > max_distance:
                 notes.append(
                     f"the nearest is the {found}, {how_far:.2f} away, limit {max_distance:g}"
                 )
                 break
+            if stale:
+                notes.append(f"the {found} has another {', '.join(stale)}")
             elif how_far == 0:
                 return Answer(record.config, "exact", f"{asked}: {found}", record.kind, record)
             else:
-                broken = kernel.rules.broken(record.config, scope)
+                config = kernel.rules.complete(record.config, scope)
+                broken = kernel.rules.broken(config, scope)
                 if broken is None:
                     tune = _tune(kernel, sizes, dtype, device)
                     why = f"{asked}: nearest {found}, {how_far:.2f} away{tune}"
-                    return Answer(record.config, "nearest", why, record.kind, record)
+                    return Answer(config, "nearest", why, record.kind, record)
                 notes.append(f"the {found} is not legal here ({broken.why})")
-        config = kernel.rules.nearest_legal(kernel.rules.complete({}, scope), scope)
-        if config is None:
+        default = kernel.rules.nearest_legal(kernel.rules.complete({}, scope), scope)
+        if default is None:
             raise TunerError(f"{asked}: no config is legal for this workload")
-        because = "; ".join(notes[-3:]) or "the table has no record of it"
+        because = "; ".join(notes[:3]) or "the table has no record of it"
         why = f"{asked}: the default config, because {because}{_tune(kernel, sizes, dtype, device)}"
-        return Answer(config, "default", why)
+        return Answer(default, "default", why)
 
 
 def _tune(kernel: Kernel, sizes: Mapping[str, int], dtype: str, device: str) -> str:
@@ -215,8 +232,10 @@ def _check_sizes(kernel: Kernel, sizes: Mapping[str, Any]) -> None:
     for dim, size in sizes.items():
         if dim not in kernel.dims:
             raise unknown(f"dim of {kernel.name}:", dim, kernel.dims)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise TunerError(f"{kernel.name}: {dim}={size!r} is not a positive whole number")
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIZE:
+            raise TunerError(
+                f"{kernel.name}: {dim}={size!r} is not a whole number from 1 to {MAX_SIZE}"
+            )
     missing = [dim for dim in kernel.dims if dim not in sizes]
     if missing:
         raise TunerError(f"{kernel.name} needs a size for {', '.join(missing)}")
@@ -272,8 +291,14 @@ def load(path: str | os.PathLike[str]) -> Table:
 def _table(path: str, data: Mapping[str, Any]) -> Table:
     kernels = {name: _kernel(name, value) for name, value in data["kernels"].items()}
     devices = {name: dict(facts) for name, facts in data["devices"].items()}
+    for name, facts in devices.items():
+        if not all(isinstance(value, Value) for value in facts.values()):
+            raise TunerError(f"device {name!r} has a fact that is no plain value")
     records = []
-    for entry in data["records"]:
+    for i, entry in enumerate(data["records"]):
+        wrong = [key for key, kind in _TYPES.items() if not isinstance(entry[key], kind)]
+        if wrong:
+            raise TunerError(f"records[{i}].{wrong[0]}: {entry[wrong[0]]!r} has the wrong type")
         record = Record(**{**entry, "sizes": dict(entry["sizes"]), "config": dict(entry["config"])})
         kernel = kernels.get(record.kernel)
         if kernel is None or record.device not in devices or record.dtype not in kernel.dtypes:
@@ -281,6 +306,10 @@ def _table(path: str, data: Mapping[str, Any]) -> Table:
                 f"the record of {record.kernel!r} names a kernel, device or dtype it lacks"
             )
         _check_sizes(kernel, record.sizes)
+        values = {parameter.name: parameter.values for parameter in kernel.rules.parameters}
+        for key, value in record.config.items():
+            if value not in values.get(key, ()):
+                raise TunerError(f"records[{i}].config: {key}={value!r} is none of its values")
         records.append(record)
     return Table(path, kernels, devices, tuple(records))
 
@@ -298,6 +327,11 @@ def _kernel(name: str, data: Mapping[str, Any]) -> Kernel:
         )
         for p in data["parameters"]
     )
+    for p in parameters:
+        if p.default not in p.values or not all(isinstance(value, Value) for value in p.values):
+            raise TunerError(f"parameter {p.name!r}: its default is none of its values")
+    if not all(isinstance(key, str) for key in (*data["dims"], *(p.name for p in parameters))):
+        raise TunerError(f"kernel {name!r}: the name of a dim or parameter is no text")
     constraints = tuple(Constraint(Expression(c["expr"]), c["why"]) for c in data["constraints"])
     rules = Rules(parameters, constraints)
     return Kernel(name, tuple(data["dims"]), tuple(data["dtypes"]), dict(data["arguments"]), rules)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,7 +121,10 @@ class Definition:
         values = {**self.scope(workload, {}), **config}
         sizes = {}
         for dim, size in workload.sizes:
-            block = int(self.blocks[dim].evaluate(values))
+            block = self.blocks[dim].evaluate(values)
+            if not isinstance(block, int) or block < 1:
+                text = self.blocks[dim].text
+                raise TunerError(f"{self.path}: verification.blocks.{dim}: {text!r} is {block!r}")
             sizes[dim] = block + (size % block or block)
         return Workload.of(self.name, self.dims, self.dtypes, sizes, workload.dtype)
 
@@ -137,7 +141,7 @@ def find(name: str) -> Definition:
         TunerError: There is none of that name, or its content is wrong.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or os.path.isfile(name):
         return read(path)
     if name not in bundled_spaces():
         raise unknown("kernel", name, bundled_spaces())
@@ -157,7 +161,7 @@ def read(path: Path) -> Definition:
         file = msgspec.convert(data, _File)
     except OSError as error:
         raise TunerError(f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, of the types
         raise TunerError(f"{path}: {error}") from None
     except RecursionError:
         raise TunerError(f"{path}: nested too deeply") from None
@@ -183,10 +187,12 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     if not file.workload.dtypes or not file.workload.inputs or not file.workload.outputs:
         raise TunerError("workload: expected at least one dtype, one input and one output")
     sizes = {*dims, "dtype_bytes"}
-    parameters = _parameters(file, sizes)
+    parameters = _parameters(file, sizes | {"device.*"})
     names = {parameter.name for parameter in parameters}
     constraints = tuple(
-        Constraint(_expression(c.expr, f"constraints[{i}].expr", sizes | names), c.why)
+        Constraint(
+            _expression(c.expr, f"constraints[{i}].expr", sizes | names | {"device.*"}), c.why
+        )
         for i, c in enumerate(file.constraints)
     )
     if set(file.verification.blocks) != set(dims):
@@ -212,7 +218,7 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     )
 
 
-def _parameters(file: _File, sizes: set[str]) -> tuple[Parameter, ...]:
+def _parameters(file: _File, scope: set[str]) -> tuple[Parameter, ...]:
     if not file.parameters:
         raise TunerError("parameters: expected at least one")
     parameters: list[Parameter] = []
@@ -230,7 +236,7 @@ def _parameters(file: _File, sizes: set[str]) -> tuple[Parameter, ...]:
         values: list[Value] = list(entry.values)
         if kinds <= {int, float}:
             values.sort(key=float)
-        earlier = sizes | {parameter.name for parameter in parameters}
+        earlier = scope | {parameter.name for parameter in parameters}
         when = None if entry.when is None else _expression(entry.when, f"{where}.when", earlier)
         parameters.append(Parameter(name, tuple(values), entry.default, when))
     return tuple(parameters)
@@ -239,7 +245,7 @@ def _parameters(file: _File, sizes: set[str]) -> tuple[Parameter, ...]:
 def _expression(text: str, where: str, known: set[str]) -> Expression:
     expression = Expression(text, where)
     for name in sorted(expression.names):
-        if name not in known and not name.startswith("device."):
+        if name not in known and (not name.startswith("device.") or "device.*" not in known):
             raise unknown(f"name in {where}:", name, sorted(known))
     return expression
 
@@ -247,6 +253,6 @@ def _expression(text: str, where: str, known: set[str]) -> Expression:
 def _kernel_file(space: Path, name: str) -> Path:
     """A kernel is named from its search space's folder, or from the folder above it."""
     for base in (space.parent, space.parent.parent):
-        if (base / name).is_file():
+        if os.path.isfile(base / name):
             return (base / name).resolve()
     raise TunerError(f"kernel.file: there is no {name!r} beside the file or one folder above")

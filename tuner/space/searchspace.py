@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, reduce
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.runtime.errors import TunerError
-from tuner.runtime.expressions import SCALARS, Expression, Functions
+from tuner.runtime.expressions import MAX_EXPONENT, SCALARS, Expression, Functions
 from tuner.runtime.rules import CHANGE_COST, Config, Parameter, Rules, Scope, Value
 
 __all__ = ["INACTIVE", "SearchSpace"]
@@ -21,21 +21,37 @@ MAX_ROWS = 8_000_000
 Rows = npt.NDArray[np.int16]
 
 
-def _reduced(function: Any) -> Any:
-    return lambda *columns: reduce(function, columns)
+def _columns(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where an argument is a column `function`, else the one for plain values, which is exact."""
+
+    def apply(*values: Any) -> Any:
+        columns = any(isinstance(value, np.ndarray) for value in values)
+        return function(*values) if columns else SCALARS[name](*values)
+
+    return apply
 
 
-def _member(column: Any, members: list[Any]) -> Any:
-    return reduce(np.logical_or, [column == member for member in members], np.False_)
+def _member(value: Any, members: list[Any]) -> Any:
+    return reduce(_COLUMNS["or"], [value == member for member in members], False)
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if not np.all((exponent >= 0) & (exponent <= MAX_EXPONENT)):
+        raise TunerError(f"an exponent is outside 0..{MAX_EXPONENT}")
+    result = base**exponent
+    if result.dtype.kind == "i" and np.any(np.abs(np.float_power(base, exponent)) >= 2.0**63):
+        raise TunerError("a power is 2**63 or more")
+    return result
 
 
 _COLUMNS: Functions = {
     **SCALARS,
-    "min": _reduced(np.minimum),
-    "max": _reduced(np.maximum),
-    "and": np.logical_and,
-    "or": np.logical_or,
-    "not": np.logical_not,
+    "min": _columns("min", lambda *values: reduce(np.minimum, values)),
+    "max": _columns("max", lambda *values: reduce(np.maximum, values)),
+    "**": _columns("**", _power),
+    "and": _columns("and", np.logical_and),
+    "or": _columns("or", np.logical_or),
+    "not": _columns("not", np.logical_not),
     "in": _member,
 }
 
@@ -95,8 +111,9 @@ class SearchSpace:
         Raises:
             KeyError: The config is not valid here.
         """
-        found = self._row_of.get(self._indices(config).astype(np.int16).tobytes())
-        if found is None:
+        indices = np.array([_index(parameter, config) for parameter in self.parameters], np.int16)
+        found = self._row_of.get(indices.tobytes())
+        if found is None or len(config) != np.count_nonzero(indices != INACTIVE):
             raise KeyError(f"not a valid config: {dict(config)}")
         return found
 
@@ -105,13 +122,14 @@ class SearchSpace:
     ) -> int:
         """Returns the row nearest to `config` (which may be invalid) among those not `taken`.
 
-        Distance is the sum over parameters of the steps between the values as a share of the range,
-        plus a fixed cost for each that differs; the lowest row wins a tie.
+        Distance is as in `Rules.nearest_legal`: the sum, over the row's parameters, of the steps
+        from the value in `config` (the default where it lacks one) as a share of the range, plus a
+        fixed cost for each that differs; the lowest row wins a tie.
         """
-        target = self._indices(config)
+        target = np.array([p.values.index(config.get(p.name, p.default)) for p in self.parameters])
         span = np.array([max(len(p.values) - 1, 1) for p in self.parameters])
-        steps = np.abs(self.rows - target) / span
-        away = (steps + CHANGE_COST * (self.rows != target)).sum(axis=1)
+        differs = (self.rows != target) & (self.rows != INACTIVE)
+        away = (differs * (np.abs(self.rows - target) / span + CHANGE_COST)).sum(axis=1)
         if taken is not None:
             away[taken] = np.inf
         return int(np.argmin(away))
@@ -119,9 +137,6 @@ class SearchSpace:
     @cached_property
     def _row_of(self) -> dict[bytes, int]:
         return {row.tobytes(): number for number, row in enumerate(self.rows)}
-
-    def _indices(self, config: Mapping[str, Value]) -> npt.NDArray[np.int64]:
-        return np.array([_index(parameter, config) for parameter in self.parameters])
 
     def _enumerate(self) -> Rows:
         """Adds one parameter at a time and drops what a constraint forbids as soon as it is
@@ -162,14 +177,16 @@ class SearchSpace:
 
     def _holds(self, expr: Expression, rows: Rows, vacuous: bool = True) -> npt.NDArray[np.bool_]:
         """Where `expr` holds; `vacuous` is the verdict where a parameter it names has no value."""
+        known = self.parameters[: rows.shape[1]]
+        named = [i for i, p in enumerate(known) if p.name in expr.names]
+        active = (rows[:, named] != INACTIVE).all(axis=1)
         values: dict[str, Any] = dict(self.scope)
-        inactive = np.zeros(len(rows), bool)
-        for column, parameter in enumerate(self.parameters[: rows.shape[1]]):
-            if parameter.name in expr.names:
-                values[parameter.name] = self._values[column][rows[:, column]]
-                inactive |= rows[:, column] == INACTIVE
-        holds = np.broadcast_to(np.asarray(expr.evaluate(values, _COLUMNS), bool), (len(rows),))
-        return np.where(inactive, vacuous, holds)
+        for column in named:
+            values[known[column].name] = self._values[column][rows[active, column]]
+        holds = np.full(len(rows), vacuous)
+        with np.errstate(divide="raise", invalid="raise"):
+            holds[active] = np.asarray(expr.evaluate(values, _COLUMNS), bool)
+        return holds
 
     def _why_empty(self) -> str:
         broken = self.rules.broken(self.rules.complete({}, self.scope), self.scope)
@@ -183,4 +200,5 @@ class SearchSpace:
 def _index(parameter: Parameter, config: Mapping[str, Value]) -> int:
     if parameter.name not in config:
         return INACTIVE
-    return parameter.values.index(config[parameter.name])
+    value = config[parameter.name]
+    return parameter.values.index(value) if value in parameter.values else len(parameter.values)

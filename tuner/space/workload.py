@@ -9,11 +9,11 @@ from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
-from tuner.runtime.rules import DTYPE_BYTES, workload_key
+from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, workload_key
 
 __all__ = ["Argument", "ArgumentSpec", "Workload", "parse_argument", "parse_sizes"]
 
-MAX_SIZE = 1 << 31
+MAX_DIGITS = 10
 _ARGUMENT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\[\]]+)\]")
 
 
@@ -63,8 +63,12 @@ class ArgumentSpec:
         return ArgumentSpec(name, dtype, shape, text)
 
     def bind(self, sizes: Mapping[str, int], dtype: str) -> Argument:
-        """Returns the argument for these sizes."""
-        shape = tuple(int(size.evaluate(sizes)) for size in self.shape)
+        """Returns the argument for these sizes; raises TunerError when its shape is not whole or
+        empty.
+        """
+        shape = tuple(size.evaluate(sizes) for size in self.shape)
+        if not all(isinstance(size, int) and size >= 1 for size in shape):
+            raise TunerError(f"{self.name} = {self.text!r}: its shape here is {list(shape)}")
         return Argument(self.name, shape, dtype if self.dtype == "dtype" else self.dtype)
 
 
@@ -115,6 +119,10 @@ class Workload:
         return Workload(kernel, tuple((dim, sizes[dim]) for dim in dims), dtype)
 
 
+def _digits(text: str) -> bool:
+    return text.isdecimal() and len(text) <= MAX_DIGITS
+
+
 def parse_sizes(text: str) -> dict[str, int]:
     """Reads `M=1024,K=4096,N=4096`.
 
@@ -125,7 +133,7 @@ def parse_sizes(text: str) -> dict[str, int]:
     for part in text.split(","):
         dim, equals, number = part.partition("=")
         dim = dim.strip()
-        if not equals or not dim.isidentifier() or not number.strip().isdecimal():
+        if not equals or not dim.isidentifier() or not _digits(number.strip()):
             raise TunerError(
                 f"shape {text!r}: {part!r} is not DIM=WHOLE NUMBER, as in M=1024,K=4096,N=4096"
             )
@@ -144,7 +152,7 @@ def parse_argument(text: str) -> Argument:
     name, _, spec = text.partition("=")
     match = _ARGUMENT.fullmatch(spec.replace(" ", ""))
     sizes = [] if match is None else match["shape"].split(",")
-    if match is None or not name.isidentifier() or not all(s.isdecimal() for s in sizes):
+    if match is None or not name.isidentifier() or not all(map(_digits, sizes)):
         raise TunerError(f"argument {text!r}: expected something like lhsT=bfloat16[4096,1024]")
     if match["dtype"] not in DTYPE_BYTES:
         raise unknown("dtype", match["dtype"], DTYPE_BYTES)

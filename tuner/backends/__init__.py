@@ -1,0 +1,59 @@
+"""Backends: how a config is compiled, checked and timed."""
+
+from __future__ import annotations
+
+from tuner.backends.base import (
+    Backend,
+    Candidate,
+    Capabilities,
+    Measurement,
+    Mismatch,
+    Problem,
+    Status,
+    evaluate,
+)
+from tuner.runtime.errors import TunerError, unknown
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Candidate",
+    "Capabilities",
+    "Measurement",
+    "Mismatch",
+    "Problem",
+    "Status",
+    "evaluate",
+    "load_backend",
+    "make_backend",
+]
+
+BACKENDS = ("simulator",)
+
+
+def make_backend(problem: Problem) -> Backend:
+    """Returns the backend that a problem names.
+
+    Raises:
+        TunerError: There is no such backend, device or option.
+    """
+    if problem.backend not in BACKENDS:
+        raise unknown("backend", problem.backend, BACKENDS)
+    from tuner.backends.simulator import SimulatorBackend
+
+    return SimulatorBackend(problem)
+
+
+def load_backend(problem: Problem) -> Backend:
+    """Returns a problem's backend, ready for candidates. Runs the code of the kernel's file.
+
+    Raises:
+        TunerError: There is no such backend, or the kernel's file cannot be loaded.
+    """
+    backend = make_backend(problem)
+    try:
+        backend.prepare()
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise TunerError(f"{problem.kernel.file}: cannot be loaded: {what}") from None
+    return backend

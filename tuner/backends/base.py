@@ -1,0 +1,193 @@
+"""What a backend is: it compiles a config of a kernel, checks its numbers, and times it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from tuner.kernel import KernelSource
+from tuner.runtime.rules import Config
+from tuner.space import Argument
+
+__all__ = [
+    "Backend",
+    "Candidate",
+    "Capabilities",
+    "Measurement",
+    "Mismatch",
+    "Problem",
+    "Status",
+    "evaluate",
+]
+
+
+class Status(StrEnum):
+    """How a trial ended; the words of the T4 results format."""
+
+    CORRECT = "correct"
+    CONSTRAINTS = "constraints"
+    COMPILE = "compile"
+    RUNTIME = "runtime"
+    TIMEOUT = "timeout"
+    CORRECTNESS = "correctness"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that the trials of a job have in common; this is what travels to a worker.
+
+    Attributes:
+        arguments: The kernel's tensors for the workload.
+        reference: Name of the numpy function in the kernel's file that says what is right.
+        options: Settings of the backend, e.g. the simulator's compiler policy.
+    """
+
+    kernel: KernelSource
+    arguments: tuple[Argument, ...]
+    device: str
+    backend: str = "simulator"
+    reference: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One config to try.
+
+    Attributes:
+        number: Chosen by who asks; comes back with the measurement.
+        verify_with: Tensors of the workload to check the numbers on; None checks nothing.
+        timed: Whether to time it; a candidate may be checked only.
+    """
+
+    number: int
+    config: Config
+    verify_with: tuple[Argument, ...] | None = None
+    timed: bool = True
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Where a kernel's result is furthest from its reference."""
+
+    error: float
+    tolerance: float
+    at: str
+
+    def __str__(self) -> str:
+        return f"{self.at}: relative error {self.error:.3g}, tolerance {self.tolerance:.3g}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came back of a candidate.
+
+    Attributes:
+        kind: "simulated" or "measured".
+        latency_us: Time of one run in microseconds; None unless the status is `correct` and it was
+            timed.
+        reason: Why it failed, in one line.
+        figures: What else the backend says: busy times, bytes, memory.
+        verified: Whether its numbers were checked and right.
+        host_s: Wall-clock seconds of the worker by phase.
+    """
+
+    number: int
+    status: Status
+    kind: str
+    latency_us: float | None = None
+    reason: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    verified: bool = False
+    host_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend's times are and how its work is best handed out.
+
+    Attributes:
+        kind: "simulated" or "measured".
+        batch: Candidates that a worker takes at a time.
+    """
+
+    kind: str
+    batch: int
+
+
+class Backend(Protocol):
+    """A way to compile and time the configs of one problem; cheap to make, runs no kernel code
+    before `prepare`.
+    """
+
+    def prepare(self) -> None:
+        """Loads what every candidate needs; raises what makes all of them fail."""
+
+    def compile(self, candidate: Candidate) -> Any:
+        """Returns an artifact to time; raises whatever the compiler or the kernel raises."""
+
+    def verify(self, candidate: Candidate) -> Mismatch | None:
+        """Runs the config on random numbers of `candidate.verify_with`; None means it is right."""
+
+    def measure(self, artifact: Any) -> tuple[float, dict[str, Any]]:
+        """Returns the latency in microseconds and further figures."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns everything that the times depend on besides workload and config."""
+
+    def capabilities(self) -> Capabilities:
+        """Returns what the backend can do."""
+
+
+def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
+    """Compiles, checks and times a candidate; a failure becomes a status with its reason."""
+    kind = backend.capabilities().kind
+    host_s: dict[str, float] = {}
+    phase, clock = "compile", time.perf_counter()
+    try:
+        artifact = backend.compile(candidate) if candidate.timed else None
+        clock = _lap(host_s, phase, clock)
+        phase = "verify"
+        if candidate.verify_with is not None:
+            mismatch = backend.verify(candidate)
+            clock = _lap(host_s, phase, clock)
+            if mismatch is not None:
+                status, reason = Status.CORRECTNESS, str(mismatch)
+                return Measurement(candidate.number, status, kind, reason=reason, host_s=host_s)
+        phase = "measure"
+        latency_us, figures = backend.measure(artifact) if candidate.timed else (None, {})
+        _lap(host_s, phase, clock)
+    except Exception as error:
+        _lap(host_s, phase, clock)
+        status = Status.COMPILE if phase == "compile" else Status.RUNTIME
+        return Measurement(candidate.number, status, kind, reason=_reason(error), host_s=host_s)
+    return Measurement(
+        candidate.number,
+        Status.CORRECT,
+        kind,
+        latency_us,
+        figures=figures,
+        verified=candidate.verify_with is not None,
+        host_s=host_s,
+    )
+
+
+def _lap(host_s: dict[str, float], phase: str, since: float) -> float:
+    now = time.perf_counter()
+    host_s[phase] = now - since
+    return now
+
+
+def _reason(error: Exception) -> str:
+    """One line: what was raised, and the line of a kernel or of this package that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    kernel = [frame for frame in frames if "/tuner/" not in frame.filename.replace("\\", "/")]
+    frame = (kernel or frames)[-1]
+    where = f" ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+    text = " ".join(str(error).split()) or type(error).__name__
+    name = "" if type(error).__module__.startswith("tuner.") else f"{type(error).__name__}: "
+    return f"{name}{text}{where}"[:500]

@@ -1,0 +1,174 @@
+"""The simulator backend: times and checks kernels without hardware and without the Neuron
+packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from tuner.backends.base import Candidate, Capabilities, Mismatch, Problem
+from tuner.kernel import LoadedKernel, load_kernel
+from tuner.neuroncore import constants, device, policy
+from tuner.neuroncore.memory import MemoryPlan, plan_memory
+from tuner.neuroncore.simulation import MODEL_VERSION, predict
+from tuner.nki.recorder import Trace, trace
+from tuner.nki.tensor import Values, rounded
+from tuner.runtime.errors import TunerError
+from tuner.space import Argument
+
+__all__ = ["SimulatorBackend", "compare"]
+
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the simulator times: what a kernel asks of the core, and where its tensors lie."""
+
+    traced: Trace
+    memory: MemoryPlan
+
+
+class SimulatorBackend:
+    """Runs kernels against the simulated NKI and predicts their time on one NeuronCore.
+
+    Options: `policy`, the compiler policy (default "nki").
+
+    Raises:
+        TunerError: An unknown device or policy.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._device = device(problem.device)
+        self._policy = policy(str(problem.options.get("policy", "nki")))
+
+    @cached_property
+    def _kernel(self) -> LoadedKernel:
+        return load_kernel(self._problem.kernel)
+
+    def prepare(self) -> None:
+        """Loads the kernel's file; raises whatever the file raises."""
+        self._kernel.attribute(self._problem.kernel.entry)
+
+    def compile(self, candidate: Candidate) -> Compiled:
+        """Records the kernel and gives its tensors their memory."""
+        with self._kernel.lent():
+            traced = trace(
+                self._kernel.function, self._problem.arguments, candidate.config, self._device
+            )
+        return Compiled(traced, plan_memory(traced.program, self._device, self._policy))
+
+    def measure(self, artifact: Compiled) -> tuple[float, dict[str, Any]]:
+        """Predicts latency and the use of engines and memory."""
+        program, memory = artifact.traced.program, artifact.memory
+        prediction = predict(program, memory, self._device, self._policy)
+        bank = self._device.psum.bank_bytes_per_partition
+        return prediction.latency_us, {
+            "launch_us": prediction.launch_us,
+            "busy_us": prediction.busy_us,
+            "instructions": len(program),
+            "flops": program.flops,
+            "hbm_read_bytes": program.hbm_read_bytes,
+            "hbm_written_bytes": program.hbm_written_bytes,
+            "sbuf_peak_bytes_per_partition": memory.sbuf_peak_bytes,
+            "psum_peak_banks": memory.psum_peak_bytes // bank,
+            "output_bytes": sum(
+                Argument("", shape, dtype).bytes for shape, dtype in artifact.traced.outputs
+            ),
+        }
+
+    def verify(self, candidate: Candidate) -> Mismatch | None:
+        """Runs the kernel on random numbers and compares it with its numpy reference."""
+        if self._problem.reference is None:
+            raise TunerError("there is no reference to check against")
+        arguments = candidate.verify_with or self._problem.arguments
+        values = random_values(arguments)
+        reference = self._kernel.attribute(self._problem.reference)
+        with self._kernel.lent():
+            traced = trace(self._kernel.function, arguments, candidate.config, self._device, values)
+        assert traced.values is not None
+        dtypes = [dtype for _, dtype in traced.outputs]
+        return compare(reference, [values[a.name] for a in arguments], traced.values, dtypes)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Names the model, the compiler policy, the device's constants and the kernel's source."""
+        listed = repr([(c.name, c.value) for c in constants(self._problem.device)])
+        return {
+            "backend": "simulator",
+            "model_version": MODEL_VERSION,
+            "policy": self._policy.name,
+            "device": self._problem.device,
+            "device_hash": hashlib.sha256(listed.encode()).hexdigest()[:16],
+            "kernel_hash": self._problem.kernel.kernel_hash,
+        }
+
+    def capabilities(self) -> Capabilities:
+        """Simulated times; several short candidates at a time."""
+        return Capabilities("simulated", BATCH)
+
+
+def random_values(arguments: Sequence[Argument], seed: int = 0) -> dict[str, Values]:
+    """Returns standard normal numbers for each argument, rounded to its dtype; the same every
+    time.
+    """
+    generator = np.random.default_rng(seed)
+    return {
+        argument.name: rounded(
+            generator.standard_normal(argument.shape, dtype=np.float32), argument.dtype
+        )
+        for argument in arguments
+    }
+
+
+def compare(
+    reference: Callable[..., Any],
+    inputs: Sequence[Values],
+    outputs: Sequence[Values],
+    dtypes: Sequence[str],
+) -> Mismatch | None:
+    """Compares outputs with what the reference makes of the inputs; None means all are within
+    tolerance.
+
+    The error of an element is its difference relative to its own size plus the root mean square of
+    the output; the tolerance is a few roundings of the output's dtype and of float32 sums.
+    """
+    returned = reference(*inputs)
+    expected = returned if isinstance(returned, tuple) else (returned,)
+    if len(expected) != len(outputs):
+        raise TunerError(
+            f"the kernel returns {len(outputs)} tensors, its reference {len(expected)}"
+        )
+    worst: Mismatch | None = None
+    for index, (want, got, dtype) in enumerate(zip(expected, outputs, dtypes, strict=True)):
+        right = np.asarray(want, np.float64)
+        if right.shape != got.shape:
+            raise TunerError(f"output {index} has shape {got.shape}, its reference {right.shape}")
+        error = _relative_error(got, right)
+        place = np.unravel_index(int(np.argmax(error)), error.shape)
+        tolerance = _tolerance(dtype)
+        if error[place] > tolerance and (worst is None or error[place] > worst.error):
+            name = f"output {index}[{', '.join(str(int(i)) for i in place)}]"
+            at = f"{name} is {got[place]:.6g}, expected {right[place]:.6g}"
+            worst = Mismatch(float(error[place]), tolerance, at)
+    return worst
+
+
+def _relative_error(
+    got: npt.NDArray[Any], right: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    scale = np.abs(right) + np.sqrt(np.mean(np.square(right)))
+    error = np.abs(got - right) / np.where(scale > 0, scale, 1)
+    return np.where(np.isnan(error), np.inf, error)
+
+
+def _tolerance(dtype: str) -> float:
+    return float(4 * ml_dtypes.finfo(dtype).eps + 64 * np.finfo(np.float32).eps)

@@ -1,0 +1,196 @@
+"""nki-tuner measure and nki-tuner verify: one config of one kernel."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner.cli.common import device_option, microseconds, parse_params, table
+from tuner.runtime.errors import TunerError
+
+if TYPE_CHECKING:
+    from tuner.backends import Measurement, Problem
+
+FAILED = 1
+
+_shape = click.option("--shape", help="Sizes, for a bundled kernel or a search space file.")
+_dtype = click.option("--dtype", help="Operands' dtype, with --shape.")
+_param = click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command(
+    epilog="Example: nki-tuner measure path/to/file.py:function --arg lhsT=bfloat16[4096,1024] "
+    "--arg rhs=bfloat16[4096,4096] --param tiles_m=4 --device trn2"
+)
+@click.argument("kernel")
+@_shape
+@_dtype
+@click.option(
+    "--arg",
+    "args",
+    multiple=True,
+    metavar="NAME=DTYPE[SIZES]",
+    help="A tensor, for FILE.py:FUNCTION.",
+)
+@_param
+@device_option
+@click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+@_json
+def measure(
+    kernel: str,
+    shape: str | None,
+    dtype: str | None,
+    args: tuple[str, ...],
+    params: tuple[str, ...],
+    device: str,
+    policy: str,
+    as_json: bool,
+) -> int:
+    """Times one config of a kernel.
+
+    KERNEL is FILE.py:FUNCTION with an --arg for each tensor, or a bundled kernel with --shape.
+    """
+    from tuner.backends import Candidate, evaluate, load_backend
+
+    if ".py:" in kernel:
+        if shape or dtype:
+            raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
+        problem, config = _file_problem(kernel, args, device, policy), parse_params(params)
+        roofline_us = None
+    else:
+        if args:
+            raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
+        prepared, config = _prepared(kernel, shape, dtype, params, device, policy)
+        problem, roofline_us = prepared.problem, prepared.info.roofline_us
+    result = evaluate(load_backend(problem), Candidate(0, config))
+    figures = _figures(problem, result, roofline_us)
+    if as_json:
+        click.echo(json.dumps({"config": config, **figures}, indent=1))
+    elif result.latency_us is None:
+        raise TunerError(f"{kernel} on {device}: {result.status}: {result.reason}")
+    else:
+        _print(f"{kernel} on {device}", figures)
+    return 0 if result.latency_us is not None else FAILED
+
+
+@click.command(
+    epilog="Example: nki-tuner verify matmul --shape M=1000,K=3000,N=5000 --param tiles_m=4"
+)
+@click.argument("kernel")
+@_shape
+@_dtype
+@_param
+@device_option
+@click.option(
+    "--full", is_flag=True, help="Check on the whole workload, not on a small one like it."
+)
+def verify(
+    kernel: str,
+    shape: str | None,
+    dtype: str | None,
+    params: tuple[str, ...],
+    device: str,
+    full: bool,
+) -> int:
+    """Checks one config against its reference.
+
+    Runs KERNEL on random numbers on the simulator and compares with its numpy reference.
+    """
+    from tuner.backends import Candidate, evaluate, load_backend
+
+    prepared, config = _prepared(kernel, shape, dtype, params, device, "nki")
+    arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
+    result = evaluate(load_backend(prepared.problem), Candidate(0, config, arguments, timed=False))
+    shapes = ", ".join(f"{a.name} {a.dtype}{list(a.shape)}" for a in arguments)
+    verdict = "correct" if result.verified else f"{result.status}: {result.reason}"
+    click.echo(f"{prepared.workload} on {device}, checked with {shapes}: {verdict}")
+    return 0 if result.verified else FAILED
+
+
+def _prepared(
+    kernel: str,
+    shape: str | None,
+    dtype: str | None,
+    params: tuple[str, ...],
+    device: str,
+    policy: str,
+) -> Any:
+    from tuner.job import Job, prepare
+
+    if shape is None:
+        raise TunerError(f"{kernel}: needs --shape, as in --shape M=1024,K=4096,N=4096")
+    prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, policy=policy))
+    chosen = parse_params(params)
+    rules = prepared.definition.rules
+    default = prepared.info.default
+    start = {**default, **chosen} if chosen else default
+    active = rules.complete(start, prepared.space.scope)
+    kept = {name: value for name, value in start.items() if name in active or name in chosen}
+    return prepared, rules.checked(kept, prepared.space.scope)
+
+
+def _file_problem(kernel: str, args: tuple[str, ...], device: str, policy: str) -> Problem:
+    from tuner.backends import Problem
+    from tuner.kernel import read_kernel
+    from tuner.space import parse_argument
+
+    path, _, entry = kernel.rpartition(":")
+    if not args:
+        raise TunerError(
+            f"{kernel}: needs an --arg for each tensor, as in --arg lhsT=bfloat16[4096,1024]"
+        )
+    arguments = tuple(parse_argument(text) for text in args)
+    names = [argument.name for argument in arguments]
+    if len(set(names)) != len(names):
+        raise TunerError(f"{kernel}: an --arg is given twice ({', '.join(names)})")
+    return Problem(read_kernel(path, entry), arguments, device, options={"policy": policy})
+
+
+def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -> dict[str, Any]:
+    """A kernel file has no formula for its work: its matmuls and its tensors' bytes stand for
+    it.
+    """
+    from tuner.neuroncore import device
+    from tuner.runtime.rules import DTYPE_BYTES
+
+    figures = dict(result.figures)
+    if result.latency_us is not None and roofline_us is None:
+        moved = sum(argument.bytes for argument in problem.arguments) + figures["output_bytes"]
+        width = DTYPE_BYTES[problem.arguments[0].dtype]
+        roofline_us = device(problem.device).roofline_us(figures["flops"], moved, width)
+    share = roofline_us / result.latency_us if roofline_us and result.latency_us else None
+    return {
+        "status": result.status.value,
+        "reason": result.reason,
+        "kind": result.kind,
+        "latency_us": result.latency_us,
+        "roofline_us": roofline_us,
+        "roofline_share": share,
+        **figures,
+    }
+
+
+def _print(title: str, figures: dict[str, Any]) -> None:
+    kind, latency = figures["kind"], figures["latency_us"]
+    rows = [["latency", microseconds(latency, kind)]]
+    rows.append(["of which launch", microseconds(figures["launch_us"], kind)])
+    for name, busy in figures["busy_us"].items():
+        rows.append([f"{name} busy", f"{microseconds(busy, kind)}, {busy / latency:.1%}"])
+    rows += [
+        ["HBM read", f"{figures['hbm_read_bytes']:,} bytes"],
+        ["HBM written", f"{figures['hbm_written_bytes']:,} bytes"],
+        ["SBUF peak", f"{figures['sbuf_peak_bytes_per_partition']:,} bytes per partition"],
+        ["PSUM peak", f"{figures['psum_peak_banks']} banks"],
+        ["instructions", f"{figures['instructions']:,}"],
+        [
+            "roofline share",
+            f"{figures['roofline_share']:.1%} of what the device could do: "
+            f"{microseconds(figures['roofline_us'], 'bound')}",
+        ],
+    ]
+    table(title, ["", ""], rows)

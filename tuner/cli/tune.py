@@ -1,0 +1,163 @@
+"""nki-tuner tune."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner.cli.common import device_option, microseconds, results_option, settings, table
+
+if TYPE_CHECKING:
+    from tuner.job import Outcome, Progress
+
+INTERRUPTED = 130
+LINE_EVERY = 0.1
+
+
+@click.command(
+    epilog="Example: nki-tuner tune matmul --shape M=1024,K=4096,N=4096 --device trn2 --trials 100"
+)
+@click.argument("kernel")
+@click.option("--shape", required=True, help="Sizes, e.g. M=1024,K=4096,N=4096.")
+@click.option("--dtype", help="Operands' dtype; default: the first of the search space.")
+@device_option
+@click.option(
+    "--trials", default=100, show_default=True, help="Configs to try, the default's among them."
+)
+@click.option("--seed", default=0, show_default=True, help="Same seed and settings: same trials.")
+@click.option("--sampler", default="tpe", show_default=True, help="tpe or random.")
+@click.option("--workers", default=2, show_default=True, help="Ray workers.")
+@click.option(
+    "--ray",
+    default="local",
+    show_default=True,
+    help="local, the address of a cluster (which then runs the kernel's code), or serial: no Ray.",
+)
+@click.option("--backend", default="simulator", show_default=True, help="simulator.")
+@click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+@click.option(
+    "--verify",
+    default="best",
+    show_default=True,
+    help="Configs checked against the reference: none, best, all.",
+)
+@click.option(
+    "--timeout-s", default=60.0, show_default=True, help="Seconds that one config may take."
+)
+@results_option
+@click.option("--resume", is_flag=True, help="Go on with the newest study of this workload.")
+def tune(kernel: str, shape: str, **options: Any) -> int:
+    """Searches the best config for one workload.
+
+    KERNEL is a bundled search space (`nki-tuner spaces`) or the path of a search space file.
+    """
+    from tuner.job import tune as run
+
+    with _progress() as report:
+        outcome = run(kernel, shape, progress=report, **options)
+    _print(outcome, options["results"])
+    return INTERRUPTED if outcome.interrupted else 0
+
+
+class _progress:  # noqa: N801 - a context manager
+    """A progress bar on a terminal, else a line now and then; both to standard error."""
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self._bar: Any = None
+        self._printed = -1.0
+        if sys.stderr.isatty():
+            from rich import progress
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("tuning"),
+                progress.BarColumn(bar_width=24),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[best]}"),
+                progress.TextColumn("{task.fields[rate]}"),
+                progress.TextColumn("{task.fields[failures]}"),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("{task.fields[eta]}"),
+                console=Console(stderr=True),
+                transient=False,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "", total=None, best="starting workers", rate="", failures="", eta=""
+            )
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, state: Progress) -> None:
+        fields = _fields(state)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=state.done, total=state.trials, **fields)
+            return
+        share = state.done / state.trials
+        if share - self._printed >= LINE_EVERY or state.done >= state.trials:
+            self._printed = share
+            line = f"tuning {state.done}/{state.trials} " + " ".join(
+                v for v in fields.values() if v
+            )
+            click.echo(line, err=True)
+
+
+def _fields(state: Progress) -> dict[str, str]:
+    left = max(state.trials - state.done, 0)
+    eta = f"eta {left / state.per_s:.0f} s" if state.per_s and left else ""
+    failed = ", ".join(f"{count} {status}" for status, count in sorted(state.failures.items()))
+    return {
+        "best": f"best {microseconds(state.best_us, state.kind)}"
+        if state.best_us
+        else "no time yet",
+        "rate": f"{state.per_s:.1f} trials/s",
+        "failures": f"failed: {failed}" if failed else "",
+        "eta": eta,
+    }
+
+
+def _print(outcome: Outcome, results: str) -> None:
+    def time_of(trial: Any) -> str:
+        if trial is None:
+            return "not tried"
+        told = microseconds(trial.latency_us, outcome.kind)
+        return told if trial.latency_us is not None else f"{trial.status}: {trial.reason}"
+
+    failed = ", ".join(f"{count} {status}" for status, count in sorted(outcome.failures.items()))
+    rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
+    default, best = outcome.default, outcome.best
+    rows = [
+        ["search space", str(outcome.space_file)],
+        ["kernel file", str(outcome.kernel_file)],
+        [
+            "trials",
+            f"{outcome.trials} of {outcome.valid_configs:,} configs; failed: {failed or 'none'}",
+        ],
+        ["rate", f"{rate:.1f} trials/s ({outcome.measured} in {outcome.elapsed_s:.1f} s)"],
+        ["default config", settings(default.config) if default else "-"],
+        ["default time", time_of(default)],
+        ["best config", settings(best.config) if best else "-"],
+        ["best time", time_of(best)],
+    ]
+    if best is not None:
+        rows.append(["best verified", "yes" if best.verified else "no"])
+    if outcome.speedup is not None:
+        rows.append(["speed-up", f"{outcome.speedup:.3f}x ({outcome.kind})"])
+    if outcome.roofline_share is not None:
+        bound = microseconds(outcome.roofline_us, "bound")
+        share = f"{outcome.roofline_share:.1%} of what the device could do: {bound}"
+        rows.append(["roofline share", share])
+    rows.append(["results", f"{outcome.database}, study {outcome.study}"])
+    if outcome.interrupted:
+        rows.append(["next", "interrupted: the same command with --resume goes on"])
+    elif best is None:
+        rows.append(["next", f"no config ran: nki-tuner show {results} --study {outcome.study}"])
+    else:
+        rows.append(["next", f"nki-tuner export {results} -o {outcome.device}.json"])
+    table(f"{outcome.workload} on {outcome.device}", ["", ""], rows)

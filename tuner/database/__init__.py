@@ -1,0 +1,22 @@
+"""The database: studies, trials, records, and their export."""
+
+from tuner.database.lock import locked
+from tuner.database.records import Best, Filter, best_trial, records, select
+from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
+from tuner.database.tables import export, table_kernel
+
+__all__ = [
+    "Best",
+    "Filter",
+    "Store",
+    "Study",
+    "StudyInfo",
+    "Trial",
+    "best_trial",
+    "database_path",
+    "export",
+    "locked",
+    "records",
+    "select",
+    "table_kernel",
+]

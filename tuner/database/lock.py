@@ -1,0 +1,39 @@
+"""One job at a time for one workload in one results folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuner.runtime.errors import TunerError
+
+__all__ = ["locked"]
+
+
+@contextmanager
+def locked(results: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Holds the lock of a job; it ends with the process, however that ends.
+
+    Raises:
+        TunerError: Another process holds it; names the process and since when.
+    """
+    path = Path(results) / "local" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise TunerError(f"{path}: {error.strerror or error}") from None
+    with os.fdopen(handle, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = file.read().strip() or "another process"
+            raise TunerError(f"this job is running already in {results}: {owner}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield

@@ -1,0 +1,105 @@
+"""Records: the best trial for each workload, among studies of one fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuner.backends import Status
+from tuner.database.store import Store, Study, Trial
+from tuner.runtime.errors import TunerError
+from tuner.space import parse_sizes
+
+__all__ = ["Best", "Filter", "best_trial", "records", "select"]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which studies to take; None takes all."""
+
+    kernel: str | None = None
+    shape: str | None = None
+    device: str | None = None
+    study: int | None = None
+
+    def takes(self, study: Study) -> bool:
+        """Whether a study is among them."""
+        return (
+            self.kernel in (None, study.info.kernel)
+            and (self.shape is None or parse_sizes(self.shape) == dict(study.info.sizes))
+            and self.device in (None, study.info.device)
+            and self.study in (None, study.id)
+        )
+
+    def __str__(self) -> str:
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        return ", ".join(f"{k}={v}" for k, v in given.items()) or "any"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of a workload, the default's time there, and how many trials stand behind
+    it.
+    """
+
+    study: Study
+    trial: Trial
+    default_latency_us: float | None
+    trials: int
+
+
+def select(store: Store, wanted: Filter) -> list[Study]:
+    """Returns the studies of a filter.
+
+    Raises:
+        TunerError: There is none; the message lists what there is.
+    """
+    studies = store.studies()
+    found = [study for study in studies if wanted.takes(study)]
+    if not found:
+        there = sorted({f"{s.info.kernel} {s.info.shape} {s.info.device}" for s in studies})
+        listed = "; ".join(there[:6]) or "nothing"
+        raise TunerError(f"{store.path}: no study matches {wanted} (there is: {listed})")
+    return found
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """Returns the fastest correct trial; of equals the first."""
+    timed = [t for t in trials if t.status == Status.CORRECT and t.latency_us is not None]
+    return min(timed, key=lambda t: (t.latency_us, t.number), default=None)
+
+
+def records(store: Store, wanted: Filter | None = None) -> list[Best]:
+    """Returns the best of every workload that the filter takes and that has a correct trial.
+
+    Studies count together when their fingerprint is that of the workload's newest study.
+    """
+    by_key: dict[tuple[str, ...], list[Study]] = {}
+    for study in select(store, wanted or Filter()):
+        by_key.setdefault(study.info.key, []).append(study)
+    found = []
+    for studies in by_key.values():
+        newest = studies[-1].info.fingerprint
+        same = [study for study in studies if study.info.fingerprint == newest]
+        best = _best_of(store, same)
+        if best is not None:
+            found.append(best)
+    return found
+
+
+def _best_of(store: Store, studies: Sequence[Study]) -> Best | None:
+    best: tuple[Study, Trial] | None = None
+    default: float | None = None
+    count = 0
+    for study in studies:
+        trials = store.trials(study.id)
+        count += len(trials)
+        fastest = best_trial(trials)
+        for trial in trials:
+            if trial.config == study.info.default:
+                default = trial.latency_us
+        if fastest is not None and (
+            best is None or (fastest.latency_us or 0) < (best[1].latency_us or 0)
+        ):
+            best = (study, fastest)
+    return None if best is None else Best(best[0], best[1], default, count)

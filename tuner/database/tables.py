@@ -1,0 +1,132 @@
+"""Exports records as a table for the run time, in one readable JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tuner.database.records import Best, Filter, records
+from tuner.database.store import Store
+from tuner.runtime.errors import TunerError
+from tuner.runtime.rules import Rules
+from tuner.runtime.table import SCHEMA, SCHEMA_VERSION
+from tuner.space import Definition
+
+__all__ = ["export", "table_kernel"]
+
+
+def table_kernel(definition: Definition) -> dict[str, Any]:
+    """Returns a kernel's entry in a table: what the run time must know to check a config."""
+    return {
+        "dims": list(definition.dims),
+        "dtypes": list(definition.dtypes),
+        "arguments": {spec.name: spec.text for spec in (*definition.inputs, *definition.outputs)},
+        **_rules(definition.rules),
+    }
+
+
+def _rules(rules: Rules) -> dict[str, Any]:
+    return {
+        "parameters": [
+            {"name": p.name, "values": list(p.values), "default": p.default}
+            | ({} if p.when is None else {"when": p.when.text})
+            for p in rules.parameters
+        ],
+        "constraints": [{"expr": c.expr.text, "why": c.why} for c in rules.constraints],
+    }
+
+
+def export(
+    results: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    kernel: str | None = None,
+    shape: str | None = None,
+    device: str | None = None,
+    study: int | None = None,
+) -> list[Best]:
+    """Writes the best config of every workload in a results folder as a table.
+
+    Args:
+        results: The results folder.
+        output: The file to write; it is replaced as a whole or not at all.
+        kernel: Takes this kernel only.
+        shape: Takes this workload only, e.g. "M=1024,K=4096,N=4096".
+        device: Takes this device only.
+        study: Takes this study only.
+
+    Returns:
+        What was written, a record a workload.
+
+    Raises:
+        TunerError: Nothing to export, or the file cannot be written.
+    """
+    with Store(results) as store:
+        found = records(store, Filter(kernel, shape, device, study))
+        if not found:
+            raise TunerError(f"{store.path}: no correct trial to export")
+    _write(Path(output), _table(found))
+    return found
+
+
+def _table(found: list[Best]) -> dict[str, Any]:
+    kernels: dict[str, Any] = {}
+    devices: dict[str, Any] = {}
+    newest: dict[str, float] = {}
+    for best in found:
+        info, created = best.study.info, best.study.created_at
+        if created >= newest.get(info.kernel, 0):
+            kernels[info.kernel] = info.rules["kernel"]
+            newest[info.kernel] = created
+        devices[info.device] = info.rules["device"]
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kernels": kernels,
+        "devices": devices,
+        "records": [_record(best) for best in found],
+    }
+
+
+def _record(best: Best) -> dict[str, Any]:
+    info = best.study.info
+    return {
+        "kernel": info.kernel,
+        "sizes": dict(info.sizes),
+        "dtype": info.dtype,
+        "device": info.device,
+        "backend": info.backend,
+        "kind": info.kind,
+        "config": best.trial.config,
+        "latency_us": best.trial.latency_us,
+        "default_latency_us": best.default_latency_us,
+        "trials": best.trials,
+        "verified": best.trial.verified,
+        "fingerprint": dict(info.fingerprint),
+        "command": info.command,
+    }
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes to a temporary file beside the target, then renames it."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise TunerError(f"{path}: {error.strerror or error}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        os.unlink(name)
+        raise TunerError(f"{path}: {error.strerror or error}") from None

@@ -1,0 +1,299 @@
+"""The Ray executor: one actor a worker, a batch in flight on each, deadlines kept by the driver.
+
+Workers run the driver's own `tuner`, whatever the working directory holds: the worker loads the
+package from the driver's folder where it can see that folder, and both compare a hash of their
+source before any work.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner.backends import Candidate, Measurement, Problem, Status, make_backend
+from tuner.execution.code import code_hash, package_folder
+from tuner.runtime.errors import TunerError
+
+__all__ = ["LOCAL", "RayExecutor"]
+
+LOCAL = "local"
+MAX_RETRIES = 2
+STARTUP_TIMEOUT_S = 120
+OBJECT_STORE_BYTES = 80 << 20
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+@dataclass
+class _Worker:
+    """An actor with what it was given and has not answered yet, oldest first."""
+
+    actor: Any
+    stream: Any = None
+    outstanding: deque[Candidate] = field(default_factory=deque)
+    since: float = 0.0
+
+
+class RayExecutor:
+    """Spreads candidates over Ray actors, on this machine or on a running cluster.
+
+    A worker that exceeds the time for one candidate, or dies, is replaced; only the candidate it
+    was working on is to blame, the rest of its batch is queued again.
+
+    Args:
+        problem: What the workers load.
+        workers: Number of actors.
+        address: "local" starts Ray on this machine; else the address of a cluster ("auto" finds
+            one), which then runs the kernel's code.
+        timeout_s: Wall-clock seconds that one candidate may take.
+
+    Raises:
+        TunerError: Ray cannot be reached, or a worker runs other code than this process.
+    """
+
+    def __init__(
+        self, problem: Problem, workers: int = 2, address: str = LOCAL, timeout_s: float = 60.0
+    ) -> None:
+        capabilities = make_backend(problem).capabilities()
+        self._batch, self._kind = capabilities.batch, capabilities.kind
+        self._timeout_s = timeout_s
+        self._problem = pickle.dumps(problem)
+        self._backlog: deque[Candidate] = deque()
+        self._deaths: Counter[int] = Counter()
+        self._ready: list[Measurement] = []
+        self._workers: list[_Worker] = []
+        self._session = _Session(address, workers)
+        try:
+            actors = [_actor() for _ in range(workers)]
+            for actor in actors:
+                self._greet(actor)
+            self._workers = [_Worker(actor) for actor in actors]
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def capacity(self) -> int:
+        """A batch for each worker."""
+        return self._batch * len(self._workers)
+
+    def submit(self, candidate: Candidate) -> None:
+        """Queues a candidate; it is sent when somebody waits."""
+        self._backlog.append(candidate)
+
+    def wait(self, timeout_s: float | None = None) -> list[Measurement]:
+        """Hands out what is queued and returns what has come back."""
+        import ray
+
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._ready:
+            self._dispatch()
+            busy = {worker.stream: worker for worker in self._workers if worker.stream is not None}
+            if not busy:
+                break
+            left = (
+                min(worker.since for worker in busy.values()) + self._timeout_s - time.monotonic()
+            )
+            if until is not None:
+                left = min(left, until - time.monotonic())
+            streams, _ = ray.wait(list(busy), timeout=max(left, 0), fetch_local=False)
+            for stream in streams:
+                self._receive(busy[stream])
+            self._enforce_deadlines()
+            if until is not None and time.monotonic() >= until:
+                break
+        done, self._ready = self._ready, []
+        return done
+
+    def close(self) -> None:
+        """Kills the workers, and Ray where this started it."""
+        self._backlog.clear()
+        for worker in self._workers:
+            _kill(worker.actor)
+        self._workers = []
+        self._session.close()
+
+    def _greet(self, actor: Any) -> None:
+        import ray
+
+        try:
+            greeting = actor.start.remote(str(package_folder()), self._problem)
+            folder, their_hash, error = ray.get(greeting, timeout=STARTUP_TIMEOUT_S)
+        except ray.exceptions.RayError as failure:
+            raise TunerError(f"a Ray worker did not start: {_first_line(failure)}") from None
+        if their_hash != code_hash():
+            raise TunerError(
+                f"a Ray worker runs other code: {folder} ({their_hash}), this process "
+                f"{package_folder()} ({code_hash()}); install the same nki-tuner on every node"
+            )
+        if error:
+            raise TunerError(error)
+
+    def _dispatch(self) -> None:
+        idle = [worker for worker in self._workers if worker.stream is None]
+        for position, worker in enumerate(idle):
+            share = -(-len(self._backlog) // (len(idle) - position))
+            batch = [self._backlog.popleft() for _ in range(min(share, self._batch))]
+            if batch:
+                worker.outstanding.extend(batch)
+                worker.stream = worker.actor.run.remote(pickle.dumps(batch))
+                worker.since = time.monotonic()
+
+    def _receive(self, worker: _Worker) -> None:
+        import ray
+
+        try:
+            measurement = pickle.loads(ray.get(next(worker.stream)))
+        except StopIteration:
+            worker.stream = None
+            return
+        except ray.exceptions.RayError as error:
+            self._replace(worker, _first_line(error))
+            return
+        worker.outstanding.popleft()
+        worker.since = time.monotonic()
+        self._ready.append(measurement)
+
+    def _enforce_deadlines(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers:
+            if (
+                worker.stream is not None
+                and worker.outstanding
+                and now - worker.since > self._timeout_s
+            ):
+                late = worker.outstanding.popleft()
+                reason = f"took longer than {self._timeout_s:g} s"
+                self._ready.append(
+                    Measurement(late.number, Status.TIMEOUT, self._kind, reason=reason)
+                )
+                self._replace(worker, None)
+
+    def _replace(self, worker: _Worker, died_of: str | None) -> None:
+        """Starts another actor; the candidate that a worker died of is tried again, at most
+        twice.
+        """
+        if died_of is not None and worker.outstanding:
+            guilty = worker.outstanding[0]
+            self._deaths[guilty.number] += 1
+            if self._deaths[guilty.number] > MAX_RETRIES:
+                worker.outstanding.popleft()
+                reason = f"the worker died {MAX_RETRIES + 1} times: {died_of}"
+                self._ready.append(
+                    Measurement(guilty.number, Status.RUNTIME, self._kind, reason=reason)
+                )
+        self._backlog.extendleft(reversed(worker.outstanding))
+        worker.outstanding.clear()
+        _kill(worker.actor)
+        worker.actor, worker.stream = _actor(), None
+        self._greet(worker.actor)
+
+
+class _Session:
+    """Ray as this executor found or started it."""
+
+    def __init__(self, address: str, workers: int) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self._owned = not ray.is_initialized()
+        if not self._owned:
+            return
+        # Ray puts the working directory first on its workers' path: give it an empty one.
+        self._empty = tempfile.TemporaryDirectory(prefix="nki-tuner-")
+        common: dict[str, Any] = {
+            "runtime_env": {"working_dir": self._empty.name, "env_vars": _ENVIRONMENT},
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
+        try:
+            if address == LOCAL:
+                ray.init(
+                    address="local",
+                    num_cpus=workers,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    **common,
+                )
+            else:
+                ray.init(address=address, **common)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            self._empty.cleanup()
+            raise TunerError(f"cannot reach Ray at {address!r}: {_first_line(error)}") from None
+
+    def close(self) -> None:
+        import ray
+
+        if self._owned:
+            ray.shutdown()
+            self._empty.cleanup()
+            self._owned = False
+
+
+def _kill(actor: Any) -> None:
+    import ray
+
+    if ray.is_initialized():
+        ray.kill(actor, no_restart=True)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _actor() -> Any:
+    """Starts an actor. Its class is made here so that Ray sends it by value: a worker has no
+    `tuner` yet.
+    """
+    import ray
+
+    @ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
+    class Worker:
+        def start(self, folder: str, problem: bytes) -> tuple[str, str, str]:
+            """Loads the driver's package and the problem; returns (folder, code hash, error)."""
+            import importlib.util
+            import pickle
+            import sys
+            from pathlib import Path
+
+            init = Path(folder) / "__init__.py"
+            if "tuner" not in sys.modules and init.is_file():
+                spec = importlib.util.spec_from_file_location(
+                    "tuner", init, submodule_search_locations=[folder]
+                )
+                assert spec is not None
+                assert spec.loader is not None
+                module = importlib.util.module_from_spec(spec)
+                sys.modules["tuner"] = module
+                spec.loader.exec_module(module)
+            try:
+                import tuner
+                from tuner.execution import code
+            except ImportError as error:
+                return "none", "none", str(error)
+            hashed = code.code_hash()
+            try:
+                from tuner.backends import evaluate, load_backend
+
+                self.backend = load_backend(pickle.loads(problem))
+                self.evaluate = evaluate
+            except Exception as error:
+                return str(tuner.__file__), hashed, str(error)
+            return str(tuner.__file__), hashed, ""
+
+        @ray.method(num_returns="streaming")  # type: ignore[untyped-decorator]
+        def run(self, candidates: bytes) -> Any:
+            """Evaluates a batch, streaming one answer a candidate."""
+            import pickle
+
+            for candidate in pickle.loads(candidates):
+                yield pickle.dumps(self.evaluate(self.backend, candidate))
+
+    return Worker.remote()  # type: ignore[attr-defined]
