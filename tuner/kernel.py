@@ -149,28 +149,28 @@ class LoadedKernel:
         """
         with _LOCK:
             finder = _Finder(self)
-            before = {name: module for name, module in sys.modules.items() if finder.serves(name)}
+            before = {name: module for name, module in sys.modules.items() if finder.lends(name)}
             for name in before:
                 del sys.modules[name]
+            sys.modules.update({module.__name__: module for module in self._siblings.values()})
             sys.meta_path.insert(0, finder)
             try:
                 yield
             finally:
                 sys.meta_path.remove(finder)
-                for name in [name for name in sys.modules if finder.serves(name)]:
+                for name in [name for name in sys.modules if finder.lends(name)]:
                     del sys.modules[name]
                 sys.modules.update(before)
 
     def _load(self, name: str) -> ModuleType:
-        """Loads a module of the kernel once; it is never entered in `sys.modules` under this
-        call.
-        """
+        """Loads a module of the kernel once, under a private name."""
         if name not in self._siblings:
             spec = importlib.machinery.ModuleSpec(
                 f"{_ENTRY}.{name}", _TextLoader(self.source, name)
             )
             module = importlib.util.module_from_spec(spec)
             self._siblings[name] = module
+            sys.modules[spec.name] = module  # where dataclasses look for it, until lent() ends
             assert spec.loader is not None
             spec.loader.exec_module(module)
         return self._siblings[name]
@@ -223,6 +223,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     def serves(self, name: str) -> bool:
         return name in self.names or name.partition(".")[0] == "nki"
+
+    def lends(self, name: str) -> bool:
+        return self.serves(name) or name.startswith(f"{_ENTRY}.")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import tempfile
 import time
 from collections import Counter, deque
@@ -24,6 +25,7 @@ __all__ = ["LOCAL", "RayExecutor"]
 LOCAL = "local"
 MAX_RETRIES = 2
 STARTUP_TIMEOUT_S = 120
+CONNECT_TIMEOUT_S = 5
 OBJECT_STORE_BYTES = 80 << 20
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -204,6 +206,7 @@ class _Session:
         self._owned = not ray.is_initialized()
         if not self._owned:
             return
+        _check_listening(address)
         # Ray puts the working directory first on its workers' path: give it an empty one.
         self._empty = tempfile.TemporaryDirectory(prefix="nki-tuner-")
         common: dict[str, Any] = {
@@ -225,7 +228,10 @@ class _Session:
                 ray.init(address=address, **common)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             self._empty.cleanup()
-            raise TunerError(f"cannot reach Ray at {address!r}: {_first_line(error)}") from None
+            raise TunerError(
+                f"cannot reach Ray at {address!r}: {_first_line(error)} "
+                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
+            ) from None
 
     def close(self) -> None:
         import ray
@@ -234,6 +240,17 @@ class _Session:
             ray.shutdown()
             self._empty.cleanup()
             self._owned = False
+
+
+def _check_listening(address: str) -> None:
+    """Asks for a connection first: Ray itself takes over a minute to say that nobody answers."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2], int(port)), CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise TunerError(f"cannot reach Ray at {address!r}: {error}") from None
 
 
 def _kill(actor: Any) -> None:

@@ -1,0 +1,76 @@
+"""What a job says while it runs and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.database import Trial
+from tuner.space import Workload
+
+__all__ = ["Outcome", "Progress"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is; handed to the caller whenever trials come back."""
+
+    done: int
+    trials: int
+    measured: int
+    best_us: float | None
+    default_us: float | None
+    kind: str
+    failures: Mapping[str, int]
+    elapsed_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Trials measured a second by this run."""
+        return self.measured / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job found.
+
+    Attributes:
+        kind: "simulated" or "measured": what its times are.
+        default: The default config's trial; None if it did not come back.
+        best: The fastest correct trial; None if there is none.
+        failures: Number of trials by status, other than correct.
+        measured: Trials that this run measured; the others came from the database.
+        elapsed_s: Wall-clock seconds of this run's search.
+        interrupted: Whether it was stopped before its end.
+    """
+
+    study: int
+    workload: Workload
+    device: str
+    kind: str
+    default: Trial | None
+    best: Trial | None
+    trials: int
+    valid_configs: int
+    failures: Mapping[str, int]
+    roofline_us: float
+    measured: int
+    elapsed_s: float
+    interrupted: bool
+    space_file: Path
+    kernel_file: Path
+    database: Path
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times faster the best config is than the default."""
+        times = (self.default and self.default.latency_us, self.best and self.best.latency_us)
+        return times[0] / times[1] if times[0] and times[1] else None
+
+    @property
+    def roofline_share(self) -> float | None:
+        """Roofline time over the best config's time."""
+        return (
+            self.roofline_us / self.best.latency_us if self.best and self.best.latency_us else None
+        )

@@ -1,0 +1,248 @@
+"""Runs a job: asks, hands out, stores, tells, in that order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner.backends import Candidate, Measurement, Status
+from tuner.database import Store, Study, Trial, best_trial, database_path, locked
+from tuner.execution import Executor, RayExecutor, SerialExecutor
+from tuner.job.outcome import Outcome, Progress
+from tuner.job.settings import SERIAL, Job, Prepared, prepare
+from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.rules import Config
+from tuner.search import Search
+
+__all__ = ["tune"]
+
+POLL_S = 0.25
+
+
+def tune(
+    kernel: str,
+    shape: str | Mapping[str, int],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Outcome:
+    """Runs a tuning job: what `nki-tuner tune` does.
+
+    Args:
+        kernel: Name of a bundled search space, or the path of a search space file.
+        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096".
+        progress: Called whenever trials come back.
+        **settings: The other attributes of `Job`.
+
+    Returns:
+        What was found; all of it is in the database of the results folder too.
+
+    Raises:
+        TunerError: Anything in the job is wrong, or nothing to resume, or the job is running
+            already.
+    """
+    names = [f.name for f in dataclasses.fields(Job)]
+    for name in settings:
+        if name not in names:
+            raise unknown("setting of a job:", name, names)
+    prepared = prepare(Job(kernel, shape, **settings))
+    name = "-".join(part.replace("/", "_") for part in prepared.info.key)
+    with (
+        locked(prepared.job.results, name),
+        Store(prepared.job.results, create=True) as store,
+        _interrupts() as interrupted,
+    ):
+        return _Run(prepared, store, progress or (lambda _: None), interrupted).run()
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into a flag; the second one interrupts as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def once(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class _Run:
+    """One run of a job: asks, hands out, stores, tells, in that order."""
+
+    prepared: Prepared
+    store: Store
+    report: Callable[[Progress], None]
+    interrupted: threading.Event
+    known: dict[str, Trial] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    measured: int = 0
+    started: float = 0.0
+    stopped: float = 0.0
+
+    def run(self) -> Outcome:
+        job = self.prepared.job
+        study = self._resumed() if job.resume else None
+        executor: Executor
+        if job.ray == SERIAL:
+            executor = SerialExecutor(self.prepared.problem)
+        else:
+            executor = RayExecutor(self.prepared.problem, job.workers, job.ray, job.timeout_s)
+        self.started = time.monotonic()
+        try:
+            study = study or self.store.start(self.prepared.info)
+            self._search(study, executor)
+            self.stopped = time.monotonic()
+            if job.verify == "best" and not self.interrupted.is_set():
+                self._verify_best(study, executor)
+        finally:
+            executor.close()
+        if not self.interrupted.is_set():
+            self.store.finish(study.id)
+        return self._outcome(study)
+
+    def _resumed(self) -> Study:
+        """Returns the study to go on with, and learns its trials."""
+        info = self.prepared.info
+        mine = [study for study in self.store.studies() if study.info.key == info.key]
+        if not mine:
+            there = f"{self.prepared.workload} on {info.device}"
+            raise TunerError(f"nothing to resume: {self.store.path} has no study of {there}")
+        then, now = mine[-1].info.fingerprint, dict(info.fingerprint)
+        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+        if changed:
+            raise TunerError(
+                f"cannot resume study {mine[-1].id}: {', '.join(changed)} changed since; "
+                "start a new one without --resume"
+            )
+        self.known = {_key(trial.config): trial for trial in self.store.trials(mine[-1].id)}
+        self.failures.update(
+            t.status.value for t in self.known.values() if t.status != Status.CORRECT
+        )
+        return mine[-1]
+
+    def _search(self, study: Study, executor: Executor) -> None:
+        """Asks, hands out and tells until the trials are used up.
+
+        Optuna is told in the order of asking, and only when the window of asked trials is full: so
+        each proposal depends on the results before it, not on when they arrived, and a run can be
+        repeated.
+        """
+        job = self.prepared.job
+        search = Search(self.prepared.space, job.sampler, job.seed)
+        untold: deque[int] = deque()
+        configs: dict[int, Config] = {}
+        times: dict[int, float | None] = {}
+        left = job.trials - len(self.known)
+        while not self.interrupted.is_set():
+            if left > 0 and len(untold) < executor.capacity and not search.exhausted:
+                number, config = search.ask()
+                untold.append(number)
+                configs[number] = config
+                trial = self.known.get(_key(config))
+                if trial is not None:
+                    times[number] = trial.latency_us
+                else:
+                    left -= 1
+                    executor.submit(self._candidate(number, config))
+            elif untold and untold[0] in times:
+                number = untold.popleft()
+                search.tell(number, times.pop(number))
+            elif untold:
+                done = [(configs[m.number], m) for m in executor.wait(POLL_S)]
+                self._keep(study, done)
+                times.update({m.number: m.latency_us for _, m in done})
+            else:
+                break
+
+    def _candidate(self, number: int, config: Config) -> Candidate:
+        if self.prepared.job.verify != "all":
+            return Candidate(number, config)
+        return Candidate(number, config, self.prepared.verification_arguments(config))
+
+    def _keep(self, study: Study, done: Sequence[tuple[Config, Measurement]]) -> None:
+        """Commits measurements; only then does anybody learn of them."""
+        if not done:
+            return
+        for trial in self.store.append(study.id, done):
+            self.known[_key(trial.config)] = trial
+        self.measured += len(done)
+        self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
+        self._report()
+
+    def _verify_best(self, study: Study, executor: Executor) -> None:
+        """Checks the fastest config; one that is wrong loses its time, and the next is checked."""
+        while (best := best_trial(list(self.known.values()))) is not None and not best.verified:
+            config = best.config
+            check = self.prepared.verification_arguments(config)
+            executor.submit(Candidate(0, config, check, timed=False))
+            answers: list[Measurement] = []
+            while not answers:
+                if self.interrupted.is_set():
+                    return
+                answers = executor.wait(POLL_S)
+            checked = answers[0]
+            right = checked.status == Status.CORRECT
+            kept = dataclasses.replace(checked, latency_us=best.latency_us if right else None)
+            for trial in self.store.append(study.id, [(config, kept)]):
+                self.known[_key(trial.config)] = trial
+            if not right:
+                self.failures[checked.status.value] += 1
+                self._report()
+
+    def _report(self) -> None:
+        best = best_trial(list(self.known.values()))
+        default = self.known.get(_key(self.prepared.info.default))
+        self.report(
+            Progress(
+                done=len(self.known),
+                trials=min(self.prepared.job.trials, len(self.prepared.space)),
+                measured=self.measured,
+                best_us=best.latency_us if best else None,
+                default_us=default.latency_us if default else None,
+                kind=self.prepared.info.kind,
+                failures=dict(self.failures),
+                elapsed_s=time.monotonic() - self.started,
+            )
+        )
+
+    def _outcome(self, study: Study) -> Outcome:
+        prepared = self.prepared
+        return Outcome(
+            study=study.id,
+            workload=prepared.workload,
+            device=prepared.info.device,
+            kind=prepared.info.kind,
+            default=self.known.get(_key(prepared.info.default)),
+            best=best_trial(list(self.known.values())),
+            trials=len(self.known),
+            valid_configs=len(prepared.space),
+            failures=dict(self.failures),
+            roofline_us=prepared.info.roofline_us,
+            measured=self.measured,
+            elapsed_s=(self.stopped or time.monotonic()) - self.started,
+            interrupted=self.interrupted.is_set(),
+            space_file=prepared.definition.path,
+            kernel_file=prepared.definition.kernel_file,
+            database=database_path(prepared.job.results),
+        )
+
+
+def _key(config: Config) -> str:
+    return json.dumps(config, sort_keys=True)

@@ -1,0 +1,138 @@
+"""A tuning job as asked for, and everything looked up that it names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.backends import Problem, make_backend
+from tuner.database import StudyInfo, table_kernel
+from tuner.execution import LOCAL
+from tuner.kernel import read_kernel
+from tuner.neuroncore import device
+from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.rules import DTYPE_BYTES, Config
+from tuner.search import SAMPLERS
+from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
+
+__all__ = ["SERIAL", "VERIFY", "Job", "Prepared", "prepare"]
+
+SERIAL = "serial"
+VERIFY = ("none", "best", "all")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A tuning job as asked for.
+
+    Attributes:
+        kernel: Name of a bundled search space, or the path of a search space file.
+        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096".
+        dtype: The workload's dtype; None takes the first of the search space.
+        trials: Configs to try, the default config among them.
+        seed: Same seed, settings and workers: same trials.
+        workers: Ray workers.
+        ray: "local", the address of a running cluster, or "serial" for this process alone.
+        policy: The simulator's compiler policy.
+        verify: Which configs are checked against the reference: "none", "best" or "all".
+        results: Folder of the database.
+        resume: Go on with the newest study of this workload.
+        timeout_s: Wall-clock seconds that one config may take.
+    """
+
+    kernel: str
+    shape: str | Mapping[str, int]
+    dtype: str | None = None
+    device: str = "trn2"
+    trials: int = 100
+    seed: int = 0
+    sampler: str = "tpe"
+    workers: int = 2
+    ray: str = LOCAL
+    backend: str = "simulator"
+    policy: str = "nki"
+    verify: str = "best"
+    results: str = "results"
+    resume: bool = False
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 1), ("seed", 0), ("workers", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise TunerError(f"{name}={value!r}: expected a whole number from {least}")
+        if self.timeout_s <= 0:
+            raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
+        if self.verify not in VERIFY:
+            raise unknown("choice of verify", self.verify, VERIFY)
+        if self.sampler not in SAMPLERS:
+            raise unknown("sampler", self.sampler, SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with everything looked up that it names."""
+
+    job: Job
+    definition: Definition
+    workload: Workload
+    space: SearchSpace
+    problem: Problem
+    info: StudyInfo
+
+    def verification_arguments(self, config: Config) -> tuple[Argument, ...]:
+        """Returns the tensors on which a config is checked."""
+        small = self.definition.verification_workload(self.workload, config)
+        return self.definition.arguments(small)
+
+
+def prepare(job: Job) -> Prepared:
+    """Looks up everything that a job names.
+
+    Raises:
+        TunerError: A name, size or file in it is wrong.
+    """
+    definition = find(job.kernel)
+    sizes = parse_sizes(job.shape) if isinstance(job.shape, str) else job.shape
+    workload = definition.workload(sizes, job.dtype)
+    core = device(job.device)
+    space = SearchSpace(definition.rules, definition.scope(workload, core.facts()))
+    problem = Problem(
+        kernel=read_kernel(definition.kernel_file, definition.entry),
+        arguments=definition.arguments(workload),
+        device=job.device,
+        backend=job.backend,
+        reference=definition.reference,
+        options={"policy": job.policy},
+    )
+    backend = make_backend(problem)
+    flops = float(definition.flops.evaluate(dict(workload.sizes)))
+    moved = definition.bytes_moved_at_least(workload)
+    info = StudyInfo(
+        kernel=definition.name,
+        sizes=dict(workload.sizes),
+        dtype=workload.dtype,
+        device=job.device,
+        backend=job.backend,
+        kind=backend.capabilities().kind,
+        fingerprint={**backend.fingerprint(), "space_hash": definition.space_hash},
+        rules={"kernel": table_kernel(definition), "device": core.facts()},
+        default=space.config(space.default),
+        settings={"seed": job.seed, "sampler": job.sampler, "workers": job.workers, "ray": job.ray},
+        command=_command(job, workload),
+        roofline_us=core.roofline_us(flops, moved, DTYPE_BYTES[workload.dtype]),
+    )
+    return Prepared(job, definition, workload, space, problem, info)
+
+
+def _command(job: Job, workload: Workload) -> str:
+    words = [f"nki-tuner tune {job.kernel} --shape {workload.shape} --dtype {workload.dtype}"]
+    words.append(f"--device {job.device} --trials {job.trials}")
+    for field_ in dataclasses.fields(Job):
+        value = getattr(job, field_.name)
+        option = field_.name.replace("_", "-")
+        stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
+        if field_.name not in stated and value != field_.default:
+            words.append(f"--{option} {value}")
+    return " ".join(words)
