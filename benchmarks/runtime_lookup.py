@@ -19,7 +19,7 @@ from typing import Any
 
 from tuner.database import table_kernel
 from tuner.neuroncore import device
-from tuner.runtime.table import SCHEMA, SCHEMA_VERSION, load
+from tuner.runtime.loading import SCHEMA, SCHEMA_VERSION, load
 from tuner.space import find
 
 IMPORT = (

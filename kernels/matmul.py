@@ -2,8 +2,7 @@
 
     tile    one nc_matmul: 128 rows of K, 128 columns of lhsT (stationary), 512 of rhs (moving)
     block   tiles_k x tiles_m tiles of lhsT, tiles_k x tiles_n tiles of rhs: what is loaded together
-    step    one block of lhsT times one block of rhs; loop_order names the loops over blocks,
-    outermost first
+    step    one block of lhsT times one block of rhs; loop_order names the loops over them
 
 The default config has the structure of the fully optimised kernel in AWS's matmul tutorial: blocks
 of 16/2/8 tiles (M/N/K), all of M inside the K loop, partial sums in SBUF.
@@ -38,7 +37,7 @@ def matmul(
 
     Args:
         tiles_m, tiles_n, tiles_k: Tiles in a block along each dimension.
-        loop_order: "mnk", "nmk", "mkn" or "nkm".
+        loop_order: "mnk", "nmk", "mkn" or "nkm", outermost loop first.
         resident: The operand whose blocks stay in SBUF until no step needs them: "none", "lhs",
             "rhs", "both".
         buffers: SBUF buffers used in rotation for each operand's blocks (strips, where resident)
@@ -81,22 +80,17 @@ def matmul(
     rhs_blocks = nl.ndarray((TILE_K, rhs_slots, tiles_k, block_n), dtype=rhs.dtype, buffer=nl.sbuf)
 
     # Products accumulate in PSUM over a block of K, or over all of K where the open accumulators
-    # fit. Else partial
-    # sums wait in SBUF: of one block, or of all blocks of the loop that runs inside the K loop.
+    # fit. Else partial sums wait in SBUF: of one block, or of all blocks inside the K loop.
     psum = nl.ndarray((TILE_M, psum_accumulators, TILE_N), dtype=nl.float32, buffer=nl.psum)
     stay_in_psum = count_k == 1 or (k_innermost and tiles_m * tiles_n <= psum_accumulators)
-    row_blocks = count_m if loop_order == "nkm" else 1
-    column_blocks = count_n if loop_order == "mkn" else 1
-    sums_dtype = nl.float32 if accumulator == "float32" else lhsT.dtype
-    sums = None
+    sums, drained = None, None
     if not stay_in_psum:
-        sums = nl.ndarray(
-            (TILE_M, row_blocks * tiles_m, column_blocks * block_n),
-            dtype=sums_dtype,
-            buffer=nl.sbuf,
-        )
+        sum_rows = tiles_m * (count_m if loop_order == "nkm" else 1)
+        sum_columns = block_n * (count_n if loop_order == "mkn" else 1)
+        sums_dtype = nl.float32 if accumulator == "float32" else lhsT.dtype
+        sums = nl.ndarray((TILE_M, sum_rows, sum_columns), dtype=sums_dtype, buffer=nl.sbuf)
+        drained = nl.ndarray((TILE_M, 2, TILE_N), dtype=nl.float32, buffer=nl.sbuf)
     out_rows = nl.ndarray((TILE_M, buffers, block_n), dtype=out.dtype, buffer=nl.sbuf)
-    drained = nl.ndarray((TILE_M, 2, TILE_N), dtype=nl.float32, buffer=nl.sbuf)
 
     for step in range(count_m * count_n * count_k):
         m, n, k = _block_at(loop_order, step, count_m, count_n, count_k)
@@ -116,51 +110,33 @@ def matmul(
         # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
         turn = step // count_k if k_innermost else step
         for i in range(_ceil_div(columns_m, TILE_M)):
-            rows = min(TILE_M, columns_m - i * TILE_M)
+            top, rows = i * TILE_M, min(TILE_M, columns_m - i * TILE_M)
             row = (turn * tiles_m + i) % buffers
             for j in range(_ceil_div(columns_n, TILE_N)):
-                width = min(TILE_N, columns_n - j * TILE_N)
+                left, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
                 tile = (turn * tiles_m + i) * tiles_n + j
                 product = psum[0:rows, tile % psum_accumulators, 0:width]
                 for t in range(k_tiles):
                     depth = min(TILE_K, K - k0 - t * TILE_K)
                     nisa.nc_matmul(
                         dst=product,
-                        stationary=lhs_blocks[0:depth, lhs_slot, t, i * TILE_M : i * TILE_M + rows],
-                        moving=rhs_blocks[0:depth, rhs_slot, t, j * TILE_N : j * TILE_N + width],
+                        stationary=lhs_blocks[0:depth, lhs_slot, t, top : top + rows],
+                        moving=rhs_blocks[0:depth, rhs_slot, t, left : left + width],
                         accumulate=t > 0 or (stay_in_psum and k > 0),
                     )
+                result = out_rows[0:rows, row, left : left + width]
                 on_scalar = evict == "scalar" or (evict == "both" and tile % 2 == 1)
-                result = out_rows[0:rows, row, j * TILE_N : j * TILE_N + width]
-                if stay_in_psum:
-                    if k == count_k - 1:
-                        _copy(result, product, on_scalar)
-                else:
-                    first = (n if loop_order == "mkn" else 0) * block_n + j * TILE_N
-                    sum_row = (m if loop_order == "nkm" else 0) * tiles_m + i
+                if not stay_in_psum:
+                    sum_row = i + (m * tiles_m if loop_order == "nkm" else 0)
+                    first = left + (n * block_n if loop_order == "mkn" else 0)
                     partial = sums[0:rows, sum_row, first : first + width]
-                    if k == 0:
-                        _copy(partial, product, on_scalar)
-                    elif k < count_k - 1:
-                        _add(
-                            partial,
-                            product,
-                            partial,
-                            drained[0:rows, tile // 2 % 2, 0:width],
-                            on_scalar,
-                        )
-                    else:
-                        _add(
-                            result,
-                            product,
-                            partial,
-                            drained[0:rows, tile // 2 % 2, 0:width],
-                            on_scalar,
-                        )
+                    spare = drained[0:rows, tile // 2 % 2, 0:width]
+                    _add_up(result, partial, product, spare, k == 0, k == count_k - 1, on_scalar)
+                elif k == count_k - 1:
+                    _copy(result, product, on_scalar)
             if k == count_k - 1:
-                top = m0 + i * TILE_M
                 nisa.dma_copy(
-                    dst=out[top : top + rows, n0 : n0 + columns_n],
+                    dst=out[m0 + top : m0 + top + rows, n0 : n0 + columns_n],
                     src=out_rows[0:rows, row, 0:columns_n],
                 )
     return out
@@ -210,6 +186,16 @@ def _load(blocks, slot, t, source, k0, first, columns, load_columns):
         )
 
 
+def _add_up(result, partial, product, spare, first, last, on_scalar):
+    """Puts a block's product into its partial sum; the last one completes the result."""
+    if first:
+        _copy(partial, product, on_scalar)
+    elif last:
+        _add(result, product, partial, spare, on_scalar)
+    else:
+        _add(partial, product, partial, spare, on_scalar)
+
+
 def _copy(dst, product, on_scalar):
     """Empties a PSUM tile into SBUF."""
     if on_scalar:
@@ -218,14 +204,12 @@ def _copy(dst, product, on_scalar):
         nisa.tensor_copy(dst=dst, src=product, engine=nisa.engine.vector)
 
 
-def _add(dst, product, partial, drained, on_scalar):
-    """dst = product + partial; ScalarE cannot add two tensors, so it drains PSUM and GpSimd
-    adds.
-    """
+def _add(dst, product, partial, spare, on_scalar):
+    """dst = product + partial. ScalarE cannot add two tensors: it drains PSUM and GpSimd adds."""
     if on_scalar:
-        nisa.activation(dst=drained, op=nl.copy, data=product)
+        nisa.activation(dst=spare, op=nl.copy, data=product)
         nisa.tensor_tensor(
-            dst=dst, data1=drained, data2=partial, op=nl.add, engine=nisa.engine.gpsimd
+            dst=dst, data1=spare, data2=partial, op=nl.add, engine=nisa.engine.gpsimd
         )
     else:
         nisa.tensor_tensor(

@@ -27,10 +27,11 @@ from typing import Any
 import tuner.nki
 from tuner.runtime.errors import TunerError, unknown
 
-__all__ = ["KernelSource", "LoadedKernel", "load_kernel", "read_kernel"]
+__all__ = ["MODULE", "KernelSource", "LoadedKernel", "load_kernel", "read_kernel"]
 
 MAX_FILE_BYTES = 4 << 20
-_ENTRY = "_nki_kernel"
+MODULE = "_nki_kernel"
+"""A loaded kernel file's name among modules; its siblings' names begin with it."""
 _NKI = {
     "nki": tuner.nki,
     "nki.language": tuner.nki.language,
@@ -58,7 +59,7 @@ class KernelSource:
         """Hash of the code; comments, docstrings and layout do not count."""
         digest = hashlib.sha256(self.entry.encode())
         for name, _, text in sorted(self.modules):
-            digest.update(f"\0{name}\0{ast.dump(_bare(ast.parse(text)))}".encode())
+            digest.update(f"\0{name}\0{_canonical(_bare(ast.parse(text)))}".encode())
         return digest.hexdigest()[:16]
 
 
@@ -70,8 +71,8 @@ def read_kernel(path: Path | str, entry: str) -> KernelSource:
     """
     path = Path(path)
     modules: dict[str, tuple[str, str, str]] = {}
-    _read_module(_ENTRY, path, path.parent, modules)
-    tree = ast.parse(modules[_ENTRY][2])
+    _read_module(MODULE, path, path.parent, modules)
+    tree = ast.parse(modules[MODULE][2])
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if entry not in functions:
         raise unknown(f"function in {path}:", entry, functions)
@@ -115,6 +116,16 @@ def _bare(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _canonical(node: Any) -> str:
+    """Writes a syntax tree down, the same in every version of Python: `ast.dump` is not."""
+    if isinstance(node, list):
+        return f"[{', '.join(_canonical(item) for item in node)}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return f"{type(node).__name__}({', '.join(f'{n}={_canonical(v)}' for n, v in fields)})"
+
+
 @dataclass
 class LoadedKernel:
     """A kernel file loaded against the simulated NKI.
@@ -129,7 +140,7 @@ class LoadedKernel:
 
     def __post_init__(self) -> None:
         with self.lent():
-            self._module = self._load(_ENTRY)
+            self._module = self._load(MODULE)
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -166,7 +177,7 @@ class LoadedKernel:
         """Loads a module of the kernel once, under a private name."""
         if name not in self._siblings:
             spec = importlib.machinery.ModuleSpec(
-                f"{_ENTRY}.{name}", _TextLoader(self.source, name)
+                f"{MODULE}.{name}", _TextLoader(self.source, name)
             )
             module = importlib.util.module_from_spec(spec)
             self._siblings[name] = module
@@ -219,13 +230,13 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     def __init__(self, kernel: LoadedKernel) -> None:
         self.kernel = kernel
-        self.names = {name for name, _, _ in kernel.source.modules} - {_ENTRY}
+        self.names = {name for name, _, _ in kernel.source.modules} - {MODULE}
 
     def serves(self, name: str) -> bool:
         return name in self.names or name.partition(".")[0] == "nki"
 
     def lends(self, name: str) -> bool:
-        return self.serves(name) or name.startswith(f"{_ENTRY}.")
+        return self.serves(name) or name.startswith(f"{MODULE}.")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

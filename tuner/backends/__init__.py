@@ -53,7 +53,7 @@ def load_backend(problem: Problem) -> Backend:
     backend = make_backend(problem)
     try:
         backend.prepare()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise TunerError(f"{problem.kernel.file}: cannot be loaded: {what}") from None
     return backend

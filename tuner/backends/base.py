@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from tuner.kernel import KernelSource
+from tuner.kernel import MODULE, KernelSource
 from tuner.runtime.rules import Config
 from tuner.space import Argument
 
@@ -23,6 +23,8 @@ __all__ = [
     "Status",
     "evaluate",
 ]
+
+MAX_REASON = 500
 
 
 class Status(StrEnum):
@@ -161,7 +163,7 @@ def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
         phase = "measure"
         latency_us, figures = backend.measure(artifact) if candidate.timed else (None, {})
         _lap(host_s, phase, clock)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _lap(host_s, phase, clock)
         status = Status.COMPILE if phase == "compile" else Status.RUNTIME
         return Measurement(candidate.number, status, kind, reason=_reason(error), host_s=host_s)
@@ -182,12 +184,18 @@ def _lap(host_s: dict[str, float], phase: str, since: float) -> float:
     return now
 
 
-def _reason(error: Exception) -> str:
-    """One line: what was raised, and the line of a kernel or of this package that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    kernel = [frame for frame in frames if "/tuner/" not in frame.filename.replace("\\", "/")]
-    frame = (kernel or frames)[-1]
-    where = f" ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+def _reason(error: BaseException) -> str:
+    """One line: what was raised, and the kernel's line that raised it or called what did."""
+    frames = [
+        (frame.f_globals.get("__name__", ""), frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    kernel = [frame for frame in frames if frame[0].startswith(MODULE)]
+    ours = type(error).__module__.startswith("tuner.")
+    where = ""
+    if kernel or not ours:  # without a kernel's line, our own message says it all
+        _, file, line = (kernel or frames)[-1]
+        where = f" ({file.rpartition('/')[2]}:{line})"
     text = " ".join(str(error).split()) or type(error).__name__
-    name = "" if type(error).__module__.startswith("tuner.") else f"{type(error).__name__}: "
-    return f"{name}{text}{where}"[:500]
+    name = "" if ours else f"{type(error).__name__}: "
+    return f"{name}{text}"[: MAX_REASON - len(where)] + where

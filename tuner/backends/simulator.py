@@ -5,6 +5,7 @@ packages.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,17 +145,17 @@ def compare(
     returned = reference(*inputs)
     expected = returned if isinstance(returned, tuple) else (returned,)
     if len(expected) != len(outputs):
-        raise TunerError(
-            f"the kernel returns {len(outputs)} tensors, its reference {len(expected)}"
-        )
+        at = f"{len(outputs)} outputs, expected {len(expected)}"
+        return Mismatch(math.inf, 0.0, at)
     worst: Mismatch | None = None
     for index, (want, got, dtype) in enumerate(zip(expected, outputs, dtypes, strict=True)):
         right = np.asarray(want, np.float64)
+        tolerance = _tolerance(dtype)
         if right.shape != got.shape:
-            raise TunerError(f"output {index} has shape {got.shape}, its reference {right.shape}")
+            at = f"output {index} has shape {got.shape}, expected {right.shape}"
+            return Mismatch(math.inf, tolerance, at)
         error = _relative_error(got, right)
         place = np.unravel_index(int(np.argmax(error)), error.shape)
-        tolerance = _tolerance(dtype)
         if error[place] > tolerance and (worst is None or error[place] > worst.error):
             name = f"output {index}[{', '.join(str(int(i)) for i in place)}]"
             at = f"{name} is {got[place]:.6g}, expected {right[place]:.6g}"

@@ -139,10 +139,13 @@ def export(
     """
     from tuner.database import export as write
 
-    found = write(results, output, kernel=kernel, shape=shape, device=device, study=study)
-    kinds = ", ".join(sorted({one.study.info.kind for one in found}))
-    click.echo(f"wrote {len(found)} record(s), {kinds} times, to {output}")
-    info = found[0].study.info
+    done = write(results, output, kernel=kernel, shape=shape, device=device, study=study)
+    kinds = ", ".join(sorted({one.study.info.kind for one in done.written}))
+    click.echo(f"wrote {len(done.written)} record(s), {kinds} times, to {output}")
+    for one in done.left_out:
+        told = f"{one.study.info.kernel} {one.study.info.shape} on {one.study.info.device}"
+        click.echo(f"left out {told}: its search space has changed since study {one.study.id}")
+    info = done.written[0].study.info
     click.echo(
         f"next: nki-tuner lookup {output} {info.kernel} --shape {info.shape} --dtype {info.dtype}"
     )

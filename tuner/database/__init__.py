@@ -3,10 +3,11 @@
 from tuner.database.lock import locked
 from tuner.database.records import Best, Filter, best_trial, records, select
 from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
-from tuner.database.tables import export, table_kernel
+from tuner.database.tables import Exported, export, table_kernel
 
 __all__ = [
     "Best",
+    "Exported",
     "Filter",
     "Store",
     "Study",

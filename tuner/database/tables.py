@@ -5,19 +5,33 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tuner.database.records import Best, Filter, records
-from tuner.database.store import Store
+from tuner.database.store import Store, Study
 from tuner.runtime.errors import TunerError
+from tuner.runtime.loading import SCHEMA, SCHEMA_VERSION
 from tuner.runtime.rules import Rules
-from tuner.runtime.table import SCHEMA, SCHEMA_VERSION
 from tuner.space import Definition
 
-__all__ = ["export", "table_kernel"]
+__all__ = ["Exported", "export", "table_kernel"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote: a record a workload.
+
+    Attributes:
+        left_out: Records of kernels whose search space has changed since; a table has one for each
+            kernel.
+    """
+
+    written: tuple[Best, ...]
+    left_out: tuple[Best, ...]
 
 
 def table_kernel(definition: Definition) -> dict[str, Any]:
@@ -49,7 +63,7 @@ def export(
     shape: str | None = None,
     device: str | None = None,
     study: int | None = None,
-) -> list[Best]:
+) -> Exported:
     """Writes the best config of every workload in a results folder as a table.
 
     Args:
@@ -61,7 +75,7 @@ def export(
         study: Takes this study only.
 
     Returns:
-        What was written, a record a workload.
+        What was written and what was left out.
 
     Raises:
         TunerError: Nothing to export, or the file cannot be written.
@@ -70,26 +84,31 @@ def export(
         found = records(store, Filter(kernel, shape, device, study))
         if not found:
             raise TunerError(f"{store.path}: no correct trial to export")
-    _write(Path(output), _table(found))
-    return found
+    newest = {best.study.info.kernel: best.study for best in sorted(found, key=_created)}
+    current = [best for best in found if _rules_of(best.study) == _rules_of(newest[_kernel(best)])]
+    _write(Path(output), _table(current))
+    return Exported(tuple(current), tuple(best for best in found if best not in current))
 
 
-def _table(found: list[Best]) -> dict[str, Any]:
-    kernels: dict[str, Any] = {}
-    devices: dict[str, Any] = {}
-    newest: dict[str, float] = {}
-    for best in found:
-        info, created = best.study.info, best.study.created_at
-        if created >= newest.get(info.kernel, 0):
-            kernels[info.kernel] = info.rules["kernel"]
-            newest[info.kernel] = created
-        devices[info.device] = info.rules["device"]
+def _created(best: Best) -> float:
+    return best.study.created_at
+
+
+def _kernel(best: Best) -> str:
+    return best.study.info.kernel
+
+
+def _rules_of(study: Study) -> Any:
+    return study.info.rules["kernel"]
+
+
+def _table(found: Sequence[Best]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kernels": kernels,
-        "devices": devices,
+        "kernels": {_kernel(best): _rules_of(best.study) for best in found},
+        "devices": {best.study.info.device: best.study.info.rules["device"] for best in found},
         "records": [_record(best) for best in found],
     }
 
@@ -127,6 +146,8 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except OSError as error:
+    except BaseException as error:
         os.unlink(name)
-        raise TunerError(f"{path}: {error.strerror or error}") from None
+        if isinstance(error, OSError):
+            raise TunerError(f"{path}: {error.strerror or error}") from None
+        raise

@@ -226,7 +226,7 @@ class _Session:
                 )
             else:
                 ray.init(address=address, **common)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             self._empty.cleanup()
             raise TunerError(
                 f"cannot reach Ray at {address!r}: {_first_line(error)} "

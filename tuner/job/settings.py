@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Job:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise TunerError(f"{name}={value!r}: expected a whole number from {least}")
-        if self.timeout_s <= 0:
+        if not self.timeout_s > 0:  # nor NaN
             raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
@@ -127,12 +128,11 @@ def prepare(job: Job) -> Prepared:
 
 
 def _command(job: Job, workload: Workload) -> str:
-    words = [f"nki-tuner tune {job.kernel} --shape {workload.shape} --dtype {workload.dtype}"]
-    words.append(f"--device {job.device} --trials {job.trials}")
-    for field_ in dataclasses.fields(Job):
-        value = getattr(job, field_.name)
-        option = field_.name.replace("_", "-")
+    words = ["nki-tuner", "tune", job.kernel, "--shape", workload.shape, "--dtype", workload.dtype]
+    words += ["--device", job.device, "--trials", str(job.trials)]
+    for field in dataclasses.fields(Job):
+        value = getattr(job, field.name)
         stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
-        if field_.name not in stated and value != field_.default:
-            words.append(f"--{option} {value}")
-    return " ".join(words)
+        if field.name not in stated and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)

@@ -6,6 +6,7 @@ matmul(lhsT, rhs, **answer.config)
 """
 
 from tuner.runtime.errors import TunerError
-from tuner.runtime.table import Answer, Record, Table, load
+from tuner.runtime.loading import load
+from tuner.runtime.table import Answer, Record, Table
 
 __all__ = ["Answer", "Record", "Table", "TunerError", "load"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
@@ -16,6 +16,7 @@ from tuner.runtime.errors import TunerError, unknown
 __all__ = ["SCALARS", "Expression", "Functions", "round_up"]
 
 Functions = Mapping[str, Callable[..., Any]]
+Evaluator = Callable[[Mapping[str, Any], Functions], Any]
 
 MAX_TEXT = 2000
 MAX_EXPONENT = 64
@@ -90,7 +91,7 @@ class Expression:
         TunerError: The text is no expression of the whitelist; names what was found and where.
     """
 
-    __slots__ = ("_root", "names", "text")
+    __slots__ = ("_evaluate", "names", "text")
 
     def __init__(self, text: str, where: str = "expression") -> None:
         text = " ".join(text.split())
@@ -104,12 +105,11 @@ class Expression:
             raise TunerError(f"{where}: {text!r} is not an expression ({error})") from None
         names: set[str] = set()
         try:
-            _check(root, names, 1)
+            self._evaluate = _compile(root, names, 1)
         except TunerError as error:
             raise TunerError(f"{where}: {text!r}: {error}") from None
         self.text = text
         self.names = frozenset(names)
-        self._root = root
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -121,7 +121,7 @@ class Expression:
             TunerError: A name has no value, or the arithmetic fails (a division by zero).
         """
         try:
-            return _evaluate(self._root, values, functions)
+            return self._evaluate(values, functions)
         except TunerError as error:
             raise TunerError(f"{self.text!r}: {error}") from None
         except (ArithmeticError, TypeError, ValueError) as error:
@@ -136,87 +136,98 @@ def _dotted(node: ast.expr) -> str | None:
     return None
 
 
-def _check(node: ast.expr, names: set[str], depth: int) -> None:
+def _compile(node: ast.expr, names: set[str], depth: int) -> Evaluator:
+    """Checks a node and returns what evaluates it; adds the names that it reads."""
     if depth > MAX_DEPTH:
         raise TunerError(f"nested deeper than {MAX_DEPTH}")
     name = _dotted(node)
     if name is not None:
         names.add(name)
-        return
-    children: list[ast.expr]
+        return _name(name)
+
+    def compiled(children: Sequence[ast.expr]) -> list[Evaluator]:
+        return [_compile(child, names, depth + 1) for child in children]
+
     match node:
-        case ast.Constant(value=bool() | int() | float() | str()):
-            children = []
+        case ast.Constant(value=bool() | int() | float() | str() as value):
+            return lambda v, f: value
         case ast.BinOp(left=left, op=binary, right=right) if type(binary) in (*_BINARY, ast.Pow):
-            children = [left, right]
-        case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
-            children = [operand]
-        case ast.BoolOp(values=values):
-            children = values
-        case ast.Compare(left=left, ops=ops, comparators=right_sides):
-            children = [left]
-            for op, right in zip(ops, right_sides, strict=True):
-                if isinstance(op, ast.In | ast.NotIn) and isinstance(right, ast.Tuple | ast.List):
-                    children += right.elts
+            return _arithmetic(_BINARY.get(type(binary)), *compiled([left, right]))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            (inner,) = compiled([operand])
+            return lambda v, f: -_number(inner(v, f))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            (inner,) = compiled([operand])
+            return lambda v, f: f["not"](inner(v, f))
+        case ast.BoolOp(op=joint, values=parts):
+            return _joined("and" if isinstance(joint, ast.And) else "or", compiled(parts))
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            (before,) = compiled([left])
+            steps = []
+            for op, other in zip(ops, others, strict=True):
+                if isinstance(op, ast.In | ast.NotIn) and isinstance(other, ast.Tuple | ast.List):
+                    steps.append(_member(before, compiled(other.elts), isinstance(op, ast.NotIn)))
                 elif type(op) in _COMPARE:
-                    children.append(right)
+                    (after,) = compiled([other])
+                    steps.append(_comparison(_COMPARE[type(op)], before, after))
+                    before = after
                 else:
                     raise TunerError(f"{type(op).__name__} is not allowed here")
+            return _joined("and", steps)
         case ast.Call(func=ast.Name(id=function), args=args, keywords=[]):
             if function not in _CALLS:
                 raise unknown("function", function, _CALLS)
             if len(args) < 2 or (function in ("ceil_div", "round_up") and len(args) != 2):
                 raise TunerError(f"{function} takes two values")
-            children = args
-        case _:
-            raise TunerError(f"{type(node).__name__} is not allowed here")
-    for child in children:
-        _check(child, names, depth + 1)
+            values = compiled(args)
+            return lambda v, f: f[function](*[value(v, f) for value in values])
+    raise TunerError(f"{type(node).__name__} is not allowed here")
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Any], functions: Functions) -> Any:
-    name = _dotted(node)
-    if name is not None:
+def _name(name: str) -> Evaluator:
+    def evaluate(values: Mapping[str, Any], functions: Functions) -> Any:
         if name not in values:
             raise unknown("name", name, values)
         return values[name]
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.BinOp(left=left, op=binary, right=right):
-            calculate = _BINARY.get(type(binary), functions["**"])
-            a = _number(_evaluate(left, values, functions))
-            return calculate(a, _number(_evaluate(right, values, functions)))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_number(_evaluate(operand, values, functions))
-        case ast.UnaryOp(operand=operand):
-            return functions["not"](_evaluate(operand, values, functions))
-        case ast.BoolOp(op=op, values=parts):
-            join = functions["and" if isinstance(op, ast.And) else "or"]
-            result = _evaluate(parts[0], values, functions)
-            for part in parts[1:]:
-                result = join(result, _evaluate(part, values, functions))
-            return result
-        case ast.Compare():
-            return _compare(node, values, functions)
-        case ast.Call(func=ast.Name(id=function), args=args):
-            return functions[function](*(_evaluate(arg, values, functions) for arg in args))
-    raise AssertionError(f"{type(node).__name__} passed the check")  # pragma: no cover
+
+    return evaluate
 
 
-def _compare(node: ast.Compare, values: Mapping[str, Any], functions: Functions) -> Any:
-    left = _evaluate(node.left, values, functions)
-    result: Any = None
-    for op, right_node in zip(node.ops, node.comparators, strict=True):
-        right: Any
-        if isinstance(op, ast.In | ast.NotIn):
-            assert isinstance(right_node, ast.Tuple | ast.List)
-            right = [_evaluate(element, values, functions) for element in right_node.elts]
-            step = functions["in"](left, right)
-            step = functions["not"](step) if isinstance(op, ast.NotIn) else step
-        else:
-            right = _evaluate(right_node, values, functions)
-            step = _COMPARE[type(op)](left, right)
-        result = step if result is None else functions["and"](result, step)
-        left = right
-    return result
+def _arithmetic(
+    operation: Callable[[Any, Any], Any] | None, left: Evaluator, right: Evaluator
+) -> Evaluator:
+    """`operation` None is the power, which the functions bring: it is not the same in a column."""
+
+    def evaluate(values: Mapping[str, Any], functions: Functions) -> Any:
+        calculate = operation or functions["**"]
+        return calculate(_number(left(values, functions)), _number(right(values, functions)))
+
+    return evaluate
+
+
+def _comparison(
+    operation: Callable[[Any, Any], Any], left: Evaluator, right: Evaluator
+) -> Evaluator:
+    return lambda v, f: operation(left(v, f), right(v, f))
+
+
+def _member(value: Evaluator, members: list[Evaluator], negated: bool) -> Evaluator:
+    def evaluate(values: Mapping[str, Any], functions: Functions) -> Any:
+        found = functions["in"](value(values, functions), [m(values, functions) for m in members])
+        return functions["not"](found) if negated else found
+
+    return evaluate
+
+
+def _joined(how: str, parts: list[Evaluator]) -> Evaluator:
+    if len(parts) == 1:
+        return parts[0]
+
+    def evaluate(values: Mapping[str, Any], functions: Functions) -> Any:
+        join = functions[how]
+        result = parts[0](values, functions)
+        for part in parts[1:]:
+            result = join(result, part(values, functions))
+        return result
+
+    return evaluate

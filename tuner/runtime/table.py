@@ -4,46 +4,17 @@ process.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
-from tuner.runtime.expressions import Expression
-from tuner.runtime.rules import (
-    DTYPE_BYTES,
-    MAX_SIZE,
-    Config,
-    Constraint,
-    Parameter,
-    Rules,
-    Value,
-    workload_key,
-)
+from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, Config, Rules, Value, workload_key
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "Answer", "Kernel", "Record", "Table", "load"]
+__all__ = ["Answer", "Kernel", "Record", "Table", "check_sizes"]
 
-SCHEMA = "nki-tuner/table"
-SCHEMA_VERSION = 1
-MAX_FILE_BYTES = 256 << 20
 MAX_CACHED_ANSWERS = 65_536
-_TYPES: Mapping[str, Any] = {
-    "kernel": str,
-    "dtype": str,
-    "device": str,
-    "backend": str,
-    "kind": str,
-    "config": dict,
-    "latency_us": int | float,
-    "default_latency_us": int | float | None,
-    "trials": int,
-    "verified": bool,
-    "fingerprint": dict,
-    "command": str,
-}
 
 
 @dataclass(frozen=True)
@@ -106,6 +77,40 @@ class Answer:
     record: Record | None = None
 
 
+@dataclass(frozen=True)
+class _Question:
+    """A workload that is looked up, with every name resolved."""
+
+    kernel: Kernel
+    sizes: Mapping[str, int]
+    dtype: str
+    device: str
+
+    def __str__(self) -> str:
+        shape = workload_key(self.kernel.dims, self.sizes)
+        return f"{self.kernel.name} {shape} {self.dtype} on {self.device}"
+
+    @property
+    def tune(self) -> str:
+        """The command that would tune it."""
+        shape = workload_key(self.kernel.dims, self.sizes)
+        options = f"--shape {shape} --dtype {self.dtype} --device {self.device}"
+        return f"to tune it: nki-tuner tune {self.kernel.name} {options}"
+
+    def scope(self, facts: Mapping[str, Value]) -> dict[str, Value]:
+        """The names that constraints read, besides parameters."""
+        device = {f"device.{name}": value for name, value in facts.items()}
+        return {**self.sizes, "dtype_bytes": DTYPE_BYTES[self.dtype], **device}
+
+    def distance(self, record: Record) -> float:
+        """How far a record's workload is: the sum over dims of |log2 of the ratio|."""
+        return sum(abs(math.log2(record.sizes[dim] / size)) for dim, size in self.sizes.items())
+
+    def named(self, record: Record) -> str:
+        """A record as messages name it."""
+        return f"{record.kind} record {workload_key(self.kernel.dims, record.sizes)}"
+
+
 @dataclass
 class Table:
     """Tuned configs of one file. Lookups are thread-safe and remembered."""
@@ -115,6 +120,15 @@ class Table:
     devices: Mapping[str, Mapping[str, Value]]
     records: tuple[Record, ...]
     _answers: dict[Any, Answer] = field(default_factory=dict, repr=False)
+    _groups: dict[tuple[str, str, str], list[Record]] = field(default_factory=dict, repr=False)
+    _exact: dict[tuple[Any, ...], list[Record]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for record in sorted(self.records, key=lambda r: r.kind != "measured"):
+            group = (record.kernel, record.dtype, record.device)
+            workload = tuple(record.sizes[dim] for dim in self.kernels[record.kernel].dims)
+            self._groups.setdefault(group, []).append(record)
+            self._exact.setdefault((*group, *workload), []).append(record)
 
     def lookup(
         self,
@@ -170,65 +184,86 @@ class Table:
         expect: Mapping[str, Any],
         max_distance: float,
     ) -> Answer:
+        asked = self._question(name, sizes, dtype, device)
+        if backend is not None and all(r.backend != backend for r in self.records):
+            raise unknown(
+                "backend in this table:", backend, sorted({r.backend for r in self.records})
+            )
+        group = (name, asked.dtype, asked.device)
+        notes: list[str] = []
+        for record in self._exact.get((*group, *(sizes[dim] for dim in asked.kernel.dims)), ()):
+            if backend in (None, record.backend) and _fits(record, expect, asked, notes):
+                why = f"{asked}: {asked.named(record)}"
+                return Answer(record.config, "exact", why, record.kind, record)
+        records = [r for r in self._groups.get(group, ()) if backend in (None, r.backend)]
+        scope = asked.scope(self.devices[asked.device])
+        near = _nearest(asked, records, scope, expect, max_distance, notes)
+        return near or _default(asked, scope, notes)
+
+    def _question(
+        self, name: str, sizes: Mapping[str, int], dtype: str | None, device: str | None
+    ) -> _Question:
         if name not in self.kernels:
             raise unknown("kernel", name, self.kernels)
         kernel = self.kernels[name]
-        _check_sizes(kernel, sizes)
-        records = [r for r in self.records if r.kernel == name and backend in (None, r.backend)]
-        dtype = _only("dtype", dtype, kernel.dtypes, [r.dtype for r in records], name)
-        device = _only("device", device, tuple(self.devices), [r.device for r in records], name)
-        records = [r for r in records if r.dtype == dtype and r.device == device]
-        scope: dict[str, Value] = {**sizes, "dtype_bytes": DTYPE_BYTES[dtype]}
-        scope |= {f"device.{fact}": value for fact, value in self.devices[device].items()}
-
-        asked = f"{name} {workload_key(kernel.dims, sizes)} {dtype} on {device}"
-        notes = []
-        near = sorted(
-            (
-                (_distance(kernel, r.sizes, sizes), r.kind != "measured", i, r)
-                for i, r in enumerate(records)
-            ),
-            key=lambda entry: entry[:3],
-        )
-        for how_far, _, _, record in near:
-            found = f"{record.kind} record {workload_key(kernel.dims, record.sizes)}"
-            stale = [k for k, v in expect.items() if record.fingerprint.get(k) != v]
-            if how_far > max_distance:
-                notes.append(
-                    f"the nearest is the {found}, {how_far:.2f} away, limit {max_distance:g}"
-                )
-                break
-            if stale:
-                notes.append(f"the {found} has another {', '.join(stale)}")
-            elif how_far == 0:
-                return Answer(record.config, "exact", f"{asked}: {found}", record.kind, record)
-            else:
-                config = kernel.rules.complete(record.config, scope)
-                broken = kernel.rules.broken(config, scope)
-                if broken is None:
-                    tune = _tune(kernel, sizes, dtype, device)
-                    why = f"{asked}: nearest {found}, {how_far:.2f} away{tune}"
-                    return Answer(config, "nearest", why, record.kind, record)
-                notes.append(f"the {found} is not legal here ({broken.why})")
-        default = kernel.rules.nearest_legal(kernel.rules.complete({}, scope), scope)
-        if default is None:
-            raise TunerError(f"{asked}: no config is legal for this workload")
-        because = "; ".join(notes[:3]) or "the table has no record of it"
-        why = f"{asked}: the default config, because {because}{_tune(kernel, sizes, dtype, device)}"
-        return Answer(default, "default", why)
+        check_sizes(kernel, sizes)
+        groups = [group for group in self._groups if group[0] == name]
+        dtype = _only("dtype", dtype, kernel.dtypes, [group[1] for group in groups], name)
+        device = _only("device", device, self.devices, [group[2] for group in groups], name)
+        return _Question(kernel, sizes, dtype, device)
 
 
-def _tune(kernel: Kernel, sizes: Mapping[str, int], dtype: str, device: str) -> str:
-    shape = workload_key(kernel.dims, sizes)
-    options = f"--shape {shape} --dtype {dtype} --device {device}"
-    return f"; to tune it: nki-tuner tune {kernel.name} {options}"
+def _fits(record: Record, expect: Mapping[str, Any], asked: _Question, notes: list[str]) -> bool:
+    """Whether a record has the expected fingerprint; notes it where not."""
+    stale = [name for name, value in expect.items() if record.fingerprint.get(name) != value]
+    if stale:
+        notes.append(f"the {asked.named(record)} has another {', '.join(stale)}")
+    return not stale
 
 
-def _distance(kernel: Kernel, a: Mapping[str, int], b: Mapping[str, int]) -> float:
-    return sum(abs(math.log2(a[dim] / b[dim])) for dim in kernel.dims)
+def _nearest(
+    asked: _Question,
+    records: list[Record],
+    scope: Mapping[str, Value],
+    expect: Mapping[str, Any],
+    max_distance: float,
+    notes: list[str],
+) -> Answer | None:
+    """Answers with the nearest other workload whose config, completed for this one, is legal
+    here.
+    """
+    rules = asked.kernel.rules
+    away = [(distance, i) for i, r in enumerate(records) if (distance := asked.distance(r)) > 0]
+    for distance, i in sorted(away):
+        record = records[i]
+        named = asked.named(record)
+        if distance > max_distance:
+            notes.append(f"the nearest is the {named}, {distance:.2f} away, limit {max_distance:g}")
+            return None
+        if not _fits(record, expect, asked, notes):
+            continue
+        config = rules.complete(record.config, scope)
+        broken = rules.broken(config, scope)
+        if broken is None:
+            why = f"{asked}: nearest {named}, {distance:.2f} away; {asked.tune}"
+            return Answer(config, "nearest", why, record.kind, record)
+        notes.append(f"the {named} is not legal here ({broken.why})")
+    return None
 
 
-def _check_sizes(kernel: Kernel, sizes: Mapping[str, Any]) -> None:
+def _default(asked: _Question, scope: Mapping[str, Value], notes: list[str]) -> Answer:
+    """Answers with the default config, or the legal one nearest to it."""
+    rules = asked.kernel.rules
+    config = rules.nearest_legal(rules.complete({}, scope), scope)
+    if config is None:
+        raise TunerError(f"{asked}: found no config that is legal for this workload")
+    because = "; ".join(notes[:3]) or "the table has no record of it"
+    why = f"{asked}: the default config, because {because}; {asked.tune}"
+    return Answer(config, "default", why)
+
+
+def check_sizes(kernel: Kernel, sizes: Mapping[str, Any]) -> None:
+    """Raises TunerError unless there is one positive whole number for each dim and nothing else."""
     for dim, size in sizes.items():
         if dim not in kernel.dims:
             raise unknown(f"dim of {kernel.name}:", dim, kernel.dims)
@@ -241,9 +276,7 @@ def _check_sizes(kernel: Kernel, sizes: Mapping[str, Any]) -> None:
         raise TunerError(f"{kernel.name} needs a size for {', '.join(missing)}")
 
 
-def _only(
-    what: str, given: str | None, known: tuple[str, ...], found: list[str], kernel: str
-) -> str:
+def _only(what: str, given: str | None, known: Iterable[str], found: list[str], kernel: str) -> str:
     if given is not None:
         if given not in known:
             raise unknown(what, given, known)
@@ -254,84 +287,3 @@ def _only(
     raise TunerError(
         f"{kernel}: the table has several {what}s, give {what}= one of {', '.join(choices)}"
     )
-
-
-def load(path: str | os.PathLike[str]) -> Table:
-    """Reads a table that `nki-tuner export` wrote.
-
-    Raises:
-        TunerError: There is no such file, or it is no table of a version that this reads.
-    """
-    name = os.fspath(path)
-    try:
-        size = os.path.getsize(name)
-        if size > MAX_FILE_BYTES:
-            raise TunerError(
-                f"{name}: {size} bytes, more than the {MAX_FILE_BYTES} that a table may have"
-            )
-        with open(name, encoding="utf-8") as file:
-            data = json.load(file)
-    except OSError as error:
-        raise TunerError(f"{name}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise TunerError(f"{name}: not a JSON table ({error})") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise TunerError(f"{name}: not a table of nki-tuner (its `schema` is not {SCHEMA!r})")
-    if data.get("schema_version") != SCHEMA_VERSION:
-        version = data.get("schema_version")
-        raise TunerError(f"{name}: schema version {version!r}, this reads version {SCHEMA_VERSION}")
-    try:
-        return _table(name, data)
-    except TunerError as error:
-        raise TunerError(f"{name}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TunerError(f"{name}: a broken table ({type(error).__name__}: {error})") from None
-
-
-def _table(path: str, data: Mapping[str, Any]) -> Table:
-    kernels = {name: _kernel(name, value) for name, value in data["kernels"].items()}
-    devices = {name: dict(facts) for name, facts in data["devices"].items()}
-    for name, facts in devices.items():
-        if not all(isinstance(value, Value) for value in facts.values()):
-            raise TunerError(f"device {name!r} has a fact that is no plain value")
-    records = []
-    for i, entry in enumerate(data["records"]):
-        wrong = [key for key, kind in _TYPES.items() if not isinstance(entry[key], kind)]
-        if wrong:
-            raise TunerError(f"records[{i}].{wrong[0]}: {entry[wrong[0]]!r} has the wrong type")
-        record = Record(**{**entry, "sizes": dict(entry["sizes"]), "config": dict(entry["config"])})
-        kernel = kernels.get(record.kernel)
-        if kernel is None or record.device not in devices or record.dtype not in kernel.dtypes:
-            raise TunerError(
-                f"the record of {record.kernel!r} names a kernel, device or dtype it lacks"
-            )
-        _check_sizes(kernel, record.sizes)
-        values = {parameter.name: parameter.values for parameter in kernel.rules.parameters}
-        for key, value in record.config.items():
-            if value not in values.get(key, ()):
-                raise TunerError(f"records[{i}].config: {key}={value!r} is none of its values")
-        records.append(record)
-    return Table(path, kernels, devices, tuple(records))
-
-
-def _kernel(name: str, data: Mapping[str, Any]) -> Kernel:
-    unknown_dtypes = [dtype for dtype in data["dtypes"] if dtype not in DTYPE_BYTES]
-    if unknown_dtypes:
-        raise unknown("dtype", unknown_dtypes[0], DTYPE_BYTES)
-    parameters = tuple(
-        Parameter(
-            p["name"],
-            tuple(p["values"]),
-            p["default"],
-            None if p.get("when") is None else Expression(p["when"], f"{p['name']}.when"),
-        )
-        for p in data["parameters"]
-    )
-    for p in parameters:
-        if p.default not in p.values or not all(isinstance(value, Value) for value in p.values):
-            raise TunerError(f"parameter {p.name!r}: its default is none of its values")
-    if not all(isinstance(key, str) for key in (*data["dims"], *(p.name for p in parameters))):
-        raise TunerError(f"kernel {name!r}: the name of a dim or parameter is no text")
-    constraints = tuple(Constraint(Expression(c["expr"]), c["why"]) for c in data["constraints"])
-    rules = Rules(parameters, constraints)
-    return Kernel(name, tuple(data["dims"]), tuple(data["dtypes"]), dict(data["arguments"]), rules)

@@ -141,7 +141,7 @@ def find(name: str) -> Definition:
         TunerError: There is none of that name, or its content is wrong.
     """
     path = Path(name)
-    if path.suffix == ".toml" or os.path.isfile(name):
+    if path.suffix == ".toml" or os.sep in name:
         return read(path)
     if name not in bundled_spaces():
         raise unknown("kernel", name, bundled_spaces())
@@ -197,7 +197,7 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     )
     if set(file.verification.blocks) != set(dims):
         raise TunerError(f"verification.blocks: expected one entry a dim ({', '.join(dims)})")
-    canonical = json.dumps(data, sort_keys=True)
+    canonical = json.dumps([data, list(file.parameters)], sort_keys=True)
     return Definition(
         name=path.stem,
         path=path,
