@@ -53,8 +53,9 @@ for _command in (tune, measure, verify, show, best, export, lookup, devices, spa
 
 def main(args: list[str] | None = None) -> Any:
     """Runs the command line; bad input is one line and exit code 2."""
+    words = sys.argv[1:] if args is None else args
     try:
-        code = cli.main(args, prog_name="nki-tuner", standalone_mode=False)
+        code = cli.main(words or ["--help"], prog_name="nki-tuner", standalone_mode=False)
     except (TunerError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"error: {' '.join(text.split())}", err=True)

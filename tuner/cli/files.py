@@ -166,10 +166,16 @@ def lookup(
     It answers as a serving process would be answered, and says how the config was found.
     """
     from tuner.runtime import load
+    from tuner.runtime.errors import unknown
+    from tuner.runtime.table import check_sizes
     from tuner.space import parse_sizes
 
     sizes: dict[str, Any] = dict(parse_sizes(shape))
-    answer = load(table_file).lookup(kernel, dtype=dtype, device=device, **sizes)
+    loaded = load(table_file)
+    if kernel not in loaded.kernels:
+        raise unknown("kernel", kernel, loaded.kernels)
+    check_sizes(loaded.kernels[kernel], sizes)  # a dim named like an option would be taken for it
+    answer = loaded.lookup(kernel, dtype=dtype, device=device, **sizes)
     if as_json:
         click.echo(
             json.dumps(

@@ -71,16 +71,18 @@ def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) 
         table(None, ["kernel", "dims", "dtypes", "parameters", "file"], rows)
         return
     definition = find(name)
+    prepared = None
+    if shape is not None:
+        from tuner.job import Job, prepare
+
+        prepared = prepare(Job(name, shape, dtype=dtype, device=device))
     rows = [
         [p.name, " ".join(str(v) for v in p.values), str(p.default), p.when.text if p.when else ""]
         for p in definition.rules.parameters
     ]
     table(f"{name} ({definition.path})", ["parameter", "values", "default", "when"], rows)
     table(None, ["constraint", "why"], [[c.expr.text, c.why] for c in definition.rules.constraints])
-    if shape is not None:
-        from tuner.job import Job, prepare
-
-        prepared = prepare(Job(name, shape, dtype=dtype, device=device))
+    if prepared is not None:
         space = prepared.space
         click.echo(
             f"{prepared.workload} on {device}: {len(space):,} valid of {space.raw_size:,} configs; "

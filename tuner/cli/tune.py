@@ -143,7 +143,7 @@ def _print(outcome: Outcome, results: str) -> None:
         ["default config", settings(default.config) if default else "-"],
         ["default time", time_of(default)],
         ["best config", settings(best.config) if best else "-"],
-        ["best time", time_of(best)],
+        ["best time", time_of(best) if best else "-"],
     ]
     if best is not None:
         rows.append(["best verified", "yes" if best.verified else "no"])

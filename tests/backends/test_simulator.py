@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.backends.conformance import CONFIG, BackendConformance
+from tests.backends.small_kernel import problem as small_problem
+from tuner.backends import Backend, Candidate, Problem, Status, evaluate, load_backend, make_backend
+from tuner.backends.simulator import compare, random_values
+from tuner.neuroncore.policy import POLICIES, Policy
+from tuner.space import Argument
+
+
+class TestSimulator(BackendConformance):
+    @pytest.fixture
+    def problem(self, kernel_file: Path) -> Problem:
+        return small_problem(kernel_file)
+
+    def test_the_largest_of_several_errors_is_named(
+        self, backend: Backend, problem: Problem
+    ) -> None:
+        x = random_values(problem.arguments)["x"].astype(float)
+        error = np.abs(x) / (np.abs(2 * x) + 2 * np.sqrt(np.mean(x * x)))  # 3x instead of 2x
+        row = int(error[:128, 3].argmax())
+        config = {**CONFIG, "fault": "column"}
+        mismatch = backend.verify(Candidate(0, config, problem.arguments))
+        assert mismatch is not None
+        assert mismatch.error == pytest.approx(error[row, 3], rel=1e-5)
+        assert mismatch.at.startswith(f"output 0[{row}, 3] is ")
+
+    def test_what_is_never_written_is_nan_and_wrong(
+        self, backend: Backend, problem: Problem
+    ) -> None:
+        result = self.checked(backend, problem, fault="skips")
+        assert result.status == Status.CORRECTNESS
+        assert "output 0[0, 384] is nan" in result.reason
+
+
+def test_times_are_the_same_in_every_process(kernel_file: Path) -> None:
+    first, second = (
+        evaluate(load_backend(small_problem(kernel_file)), Candidate(0, CONFIG)) for _ in "ab"
+    )
+    assert first.latency_us == second.latency_us
+    assert first.figures == second.figures
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rounding_is_within_tolerance_and_a_wrong_digit_is_not(dtype: str) -> None:
+    x = random_values([Argument("x", (64, 64), dtype)])["x"]
+    assert compare(lambda v: v * 1.0, [x], [x], [dtype]) is None
+    off = x.copy()
+    off[5, 7] += 0.1
+    mismatch = compare(lambda v: v * 1.0, [x], [off], [dtype])
+    assert mismatch is not None
+    assert mismatch.at.startswith("output 0[5, 7] is ")
+
+
+def test_the_worst_of_several_outputs_is_named() -> None:
+    x = np.ones((4, 4), np.float32)
+    first, second = x.copy(), x.copy()
+    first[0, 0], second[1, 2] = 2, 3
+    mismatch = compare(lambda v: (v, v), [x], [first, second], ["float32"] * 2)
+    assert mismatch is not None
+    assert mismatch.at == "output 1[1, 2] is 3, expected 1"
+    assert mismatch.error == pytest.approx(1.0)
+    assert str(mismatch).startswith("output 1[1, 2] is 3, expected 1: relative error 1, ")
+
+
+def test_a_reference_of_zeros_accepts_zeros_only() -> None:
+    zeros = np.zeros((2, 2), np.float32)
+    assert compare(lambda v: v, [zeros], [zeros], ["float32"]) is None
+    mismatch = compare(lambda v: v, [zeros], [zeros + 1], ["float32"])
+    assert mismatch is not None
+
+
+def test_fingerprint_knows_policy_model_and_device(kernel_file: Path) -> None:
+    mine = make_backend(small_problem(kernel_file)).fingerprint()
+    other = make_backend(small_problem(kernel_file, device="trn1")).fingerprint()
+    assert mine["policy"] == "nki"
+    assert {name for name in mine if mine[name] != other[name]} == {"device", "device_hash"}
+    assert "model_version" in mine
+
+
+def test_fingerprint_changes_with_the_policy(
+    kernel_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(POLICIES, "other", Policy("other", 1, 1, 1))
+    mine = small_problem(kernel_file)
+    other = small_problem(kernel_file, options={"policy": "other"})
+    assert make_backend(mine).fingerprint() != make_backend(other).fingerprint()
+
+
+def test_without_a_reference_nothing_can_be_checked(kernel_file: Path) -> None:
+    problem = small_problem(kernel_file, reference=None)
+    result = evaluate(load_backend(problem), Candidate(0, CONFIG, problem.arguments))
+    assert (result.status.value, result.reason) == (
+        "runtime",
+        "there is no reference to check against",
+    )

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backends.small_kernel import SHAPE, line_of, write_space
+from tests.cli.console import Call
+from tuner.backends import Candidate, evaluate, load_backend
+from tuner.job import Job, prepare
+
+SIZES = "M=256,K=512,N=1024"
+MATMUL = ("matmul", "--shape", SIZES)
+TYPES: dict[str, Any] = {
+    "config": dict,
+    "status": str,
+    "reason": str,
+    "kind": str,
+    "latency_us": float,
+    "roofline_us": float,
+    "roofline_share": float,
+    "launch_us": float,
+    "busy_us": dict,
+    "instructions": int,
+    "flops": int,
+    "hbm_read_bytes": int,
+    "hbm_written_bytes": int,
+    "sbuf_peak_bytes_per_partition": int,
+    "psum_peak_banks": int,
+    "output_bytes": int,
+}
+
+
+def test_json_holds_every_figure(call: Call) -> None:
+    said = call("measure", *MATMUL, "--param", "tiles_k=2", "--json")
+    assert (said.code, said.err) == (0, "")
+    figures = json.loads(said.out)
+    assert {name: type(value) for name, value in figures.items()} == TYPES
+    assert (figures["status"], figures["reason"], figures["kind"]) == ("correct", "", "simulated")
+    assert figures["config"]["tiles_k"] == 2
+    assert figures["flops"] == 2 * 256 * 512 * 1024
+    assert figures["output_bytes"] == figures["hbm_written_bytes"] == 256 * 1024 * 2
+    assert set(figures["busy_us"]) == {"TensorE", "VectorE", "ScalarE", "GpSimdE", "DMA"}
+    assert figures["roofline_share"] == figures["roofline_us"] / figures["latency_us"]
+
+
+def test_it_is_what_a_job_measures(call: Call) -> None:
+    prepared = prepare(Job("matmul", SIZES, device="trn1", dtype="float32"))
+    expected = evaluate(load_backend(prepared.problem), Candidate(0, prepared.info.default))
+    options = ("--device", "trn1", "--dtype", "float32", "--json")
+    figures = json.loads(call("measure", *MATMUL, *options).out)
+    assert figures["latency_us"] == expected.latency_us
+    assert figures["config"] == prepared.info.default
+    assert figures["roofline_us"] == prepared.info.roofline_us
+
+
+def test_text_says_everything_with_its_unit(call: Call) -> None:
+    figures = json.loads(call("measure", *MATMUL, "--json").out)
+    said = call("measure", *MATMUL)
+    assert said.code == 0
+    assert said.out.startswith("matmul on trn2")
+    assert f"latency {figures['latency_us']:.1f} us (simulated)" in said.flat
+    assert f"DMA busy {figures['busy_us']['DMA']:.1f} us (simulated), " in said.flat
+    assert f"HBM read {figures['hbm_read_bytes']:,} bytes" in said.flat
+    assert f"{figures['roofline_us']:.1f} us (bound)" in said.flat
+
+
+@pytest.mark.parametrize("folder", ["plain", "odd [/]name [red]"])
+def test_a_kernel_file_is_measured_with_its_tensors(
+    call: Call, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    path = write_space(tmp_path / folder).with_suffix(".py")
+    words = ("measure", f"{path}:double", "--arg", "x=float32[256,512]", "--param", "columns=512")
+    figures = json.loads(call(*words, "--json").out)
+    space = str(path.with_suffix(".toml"))
+    same = call("measure", space, "--shape", SHAPE, "--param", "columns=512", "--json")
+    assert figures["latency_us"] == json.loads(same.out)["latency_us"]
+    assert figures["config"] == {"columns": 512}
+    assert figures["hbm_read_bytes"] == 256 * 512 * 4
+    assert 0 < figures["roofline_share"] < 1
+    said = call(*words)
+    assert said.code == 0
+    assert said.out.startswith(f"{path}:double on trn2")
+
+
+def test_parameters_left_out_take_the_defaults_of_the_function(
+    call: Call, space_file: Path
+) -> None:
+    kernel = f"{space_file.with_suffix('.py')}:double"
+    words = ("measure", kernel, "--arg", "x=float32[256,512]", "--json")
+    default = json.loads(call(*words).out)
+    given = json.loads(call(*words, "--param", "columns=64", "--param", "engine=vector").out)
+    assert default["latency_us"] == given["latency_us"]
+    assert default["config"] == {}
+
+
+def test_a_failure_in_json_has_status_and_reason(call: Call, space_file: Path) -> None:
+    kernel = f"{space_file.with_suffix('.py')}:double"
+    words = ("measure", kernel, "--arg", "x=float32[256,512]", "--param", "fault=rows", "--json")
+    said = call(*words)
+    assert (said.code, said.err) == (1, "")
+    figures = json.loads(said.out)
+    assert (figures["status"], figures["latency_us"]) == ("compile", None)
+    assert line_of("rows") in figures["reason"]
+
+
+@pytest.mark.parametrize("full", [(), ("--full",)])
+def test_verify_of_a_right_config(call: Call, full: tuple[str, ...]) -> None:
+    shape = ("--shape", "M=200,K=300,N=700")
+    said = call("verify", "matmul", *shape, "--param", "tiles_k=2", *full)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.endswith(": correct\n")
+    assert said.out.startswith("matmul M=200,K=300,N=700 bfloat16 on trn2, checked with lhsT ")
+    assert ("lhsT bfloat16[300, 200]" in said.out) == bool(full)
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        ("element", "correctness: output 0[32, 3] is "),
+        ("skips", "correctness: output 0[0, 64] is nan"),
+        ("shape", "correctness: output 0 has shape "),
+        ("raises", "runtime: ValueError: two lines (double.py:"),
+    ],
+)
+def test_verify_of_a_wrong_config(call: Call, tmp_path: Path, fault: str, verdict: str) -> None:
+    space = str(write_space(tmp_path, ("none", fault)))
+    said = call("verify", space, "--shape", SHAPE, "--param", f"fault={fault}")
+    assert (said.code, said.err) == (1, "")
+    assert f": {verdict}" in said.out
+    assert said.out.count("\n") == 1
+
+
+def test_parameters_that_have_no_value_here_are_refused(call: Call, space_file: Path) -> None:
+    words = ("measure", str(space_file), "--shape", SHAPE, "--param", "engine=gpsimd")
+    said = call(*words)
+    assert said.code == 2
+    assert "engine" in said.err
+    assert call(*words, "--param", "columns=128").code == 0

@@ -1,0 +1,59 @@
+"""Fixtures of the tests that run kernels: small ones, and a local Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.backends.small_kernel import write_kernel, write_space
+from tests.cli.console import Call, Said
+from tuner.cli import main
+
+
+@pytest.fixture
+def kernel_file(tmp_path: Path) -> Path:
+    """A small kernel that doubles a tensor."""
+    return write_kernel(tmp_path)
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    """The search space of the small kernel."""
+    return write_space(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray for all tests of this process; executors find it and leave it running."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=80 << 20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls the command line in this process."""
+
+    def run(*words: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else 1, out, err)
+
+    return run

@@ -1,0 +1,195 @@
+"""What a kernel's instructions become in the recorded program."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tuner.nki.isa as nisa
+import tuner.nki.language as nl
+from tests.nki.tracing import hbm, psum, recorded, sbuf
+from tuner.neuroncore import device
+from tuner.neuroncore.program import DmaWork, ElementwiseWork, Engine, MatmulWork, Operand, Space
+from tuner.nki import NkiValidationError
+from tuner.nki.recorder import trace
+from tuner.space import Argument
+
+TRN2 = device("trn2")
+SQUARE = [Argument("x", (64, 64), "bfloat16")]
+
+
+def double(x: Any, times: int = 1) -> Any:
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    for _ in range(times):
+        t = nl.ndarray(x.shape, x.dtype, name="tile")
+        nisa.dma_copy(t, x)
+        nisa.tensor_tensor(t, t, t, nl.add)
+        nisa.dma_copy(out, t)
+    return out
+
+
+def test_program_of_a_kernel() -> None:
+    program = trace(double, SQUARE, {"times": 2}, TRN2).program
+    on_tile = tuple([Operand(Space.SBUF, 2, 1)] * 3)
+    assert program.works == (
+        DmaWork(Engine.LOAD, 64, 1, 128, True),
+        ElementwiseWork("tensor_tensor", Engine.VECTOR, 64, on_tile),
+        DmaWork(Engine.STORE, 64, 1, 128, True),
+    )
+    assert program.work_of.tolist() == [0, 1, 2] * 2
+    tensors = [(t.space, t.bytes, t.name) for t in program.tensors]
+    assert tensors == [
+        (Space.HBM, 8192, "x"),
+        (Space.HBM, 8192, ""),
+        (Space.SBUF, 128, "tile"),
+        (Space.SBUF, 128, "tile"),
+    ]
+    spans = [[program.ranges[r].tolist() for r in row if r >= 0] for row in program.operands]
+    x, out, t = [0, 0, 8192], [1, 0, 8192], [2, 0, 128]
+    assert spans[:3] == [[t, x], [t, t, t], [out, t]]
+    assert (program.hbm_read_bytes, program.hbm_written_bytes) == (2 * 8192, 2 * 8192)
+    assert program.flops == 0
+
+
+def test_site_is_the_line_of_the_allocation() -> None:
+    line = inspect.getsourcelines(double)[1]
+    program = trace(double, SQUARE, {"times": 2}, TRN2).program
+    sites = [info.site for info in program.tensors[1:]]
+    assert sites == [f"test_recorder.py:{line + n}" for n in (1, 3, 3)]
+
+    zeros = recorded(lambda: nl.zeros((8, 8), nl.float32)).tensors[0].site
+    assert zeros == f"test_recorder.py:{inspect.currentframe().f_lineno - 1}"  # type: ignore[union-attr]
+
+
+def test_flops_count_every_matmul() -> None:
+    def body() -> None:
+        for _ in range(3):
+            nisa.nc_matmul(psum(10, 20), sbuf(30, 10), sbuf(30, 20))
+        wide = nl.float32
+        nisa.nc_matmul(psum(10, 20), sbuf(5, 10, dtype=wide), sbuf(5, 20, dtype=wide))
+
+    program = recorded(body)
+    assert program.flops == 3 * 2 * 10 * 20 * 30 + 2 * 10 * 20 * 5
+    assert program.works == (MatmulWork(30, 10, 20, False), MatmulWork(5, 10, 20, True))
+
+
+def test_ranges_are_bytes_of_a_partition() -> None:
+    def body() -> None:
+        t = sbuf(128, 4, 64)
+        nisa.memset(t[0:64, 1, nl.ds(8, 16)], 0.0)
+        nisa.memset(t[64:128, 1:3, 8:24], 0.0)
+
+    assert recorded(body).ranges.tolist() == [[0, 144, 176], [0, 144, 304]]
+
+
+def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
+    views: list[tuple[Callable[[Any], Any], tuple[int, int, int, bool]]] = [
+        (lambda x: x, (128, 1, 1024, True)),
+        (lambda x: x[0:64], (64, 1, 1024, True)),
+        (lambda x: x[:, 0:100], (128, 1, 200, False)),
+        (lambda x: x[0:8:2], (4, 1, 1024, False)),
+        (lambda x: x[:, 0:512:2], (128, 256, 2, False)),
+        (lambda x: x.reshape((128, 8, 64))[:, 0:3, 0:16], (128, 3, 32, False)),
+        (lambda x: x.reshape((128, 8, 64))[:, 2:4], (128, 1, 256, False)),
+    ]
+
+    def body() -> None:
+        for view, _ in views:
+            piece = view(hbm(128, 512))
+            nisa.dma_copy(sbuf(*piece.shape), piece)
+            nisa.dma_copy(piece, sbuf(*piece.shape))
+
+    program = recorded(body)
+    found = [program.works[w] for w in program.work_of]
+    assert found[0::2] == [DmaWork(Engine.LOAD, *work) for _, work in views]
+    assert found[1::2] == [DmaWork(Engine.STORE, *work) for _, work in views]
+
+
+def test_activation_table_is_loaded_when_the_function_changes() -> None:
+    def body() -> None:
+        for op in (nl.exp, nl.exp, nl.copy, nl.exp):
+            nisa.activation(sbuf(8, 8), op, sbuf(8, 8))
+
+    program = recorded(body)
+    works = [program.works[w] for w in program.work_of]
+    loads = [work.loads_table for work in works if isinstance(work, ElementwiseWork)]
+    assert loads == [True, False, True, True]
+
+
+def test_inner_stride_is_the_innermost_dimension_s() -> None:
+    def body() -> None:
+        nisa.tensor_copy(sbuf(8, 4, 2), sbuf(8, 4, 6)[:, :, 0:6:3])
+        nisa.tensor_copy(sbuf(8, 4), sbuf(8, 4, 6)[:, :, 5])
+
+    works = recorded(body).works
+    strides = [w.operands[1].inner_stride for w in works if isinstance(w, ElementwiseWork)]
+    assert strides == [3, 6]
+
+
+def test_outputs_and_values() -> None:
+    x = np.arange(64 * 64).reshape(64, 64) % 100
+    found = trace(double, SQUARE, {}, TRN2, {"x": x.astype(np.float32)})
+    assert found.outputs == (((64, 64), "bfloat16"),)
+    assert found.values is not None
+    np.testing.assert_array_equal(found.values[0], 2 * x)
+    assert trace(double, SQUARE, {}, TRN2).values is None
+
+
+def test_inputs_are_rounded_to_their_dtype() -> None:
+    def widen(x: Any) -> Any:
+        out = nl.ndarray(x.shape, nl.float32, buffer=nl.shared_hbm)
+        nisa.dma_copy(out, x)
+        return out
+
+    found = trace(widen, SQUARE, {}, TRN2, {"x": np.full((64, 64), 1 + 2**-9, np.float32)})
+    assert found.values is not None
+    assert (found.values[0] == 1).all()
+
+
+def test_kernel_may_return_several_tensors() -> None:
+    def kernel(x: Any) -> Any:
+        return double(x), nl.ndarray((3,), nl.float32, buffer=nl.shared_hbm)
+
+    shapes = [shape for shape, _ in trace(kernel, SQUARE, {}, TRN2).outputs]
+    assert shapes == [(64, 64), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("returned", "shown"),
+    [
+        (lambda x: x, r"NkiTensor\(\[64, 64\], bfloat16, nl\.hbm\)"),
+        (lambda x: nl.ndarray((8, 8), nl.float32), r"nl\.sbuf"),
+        (lambda x: nl.ndarray((8, 8), nl.float32, buffer=nl.private_hbm), r"nl\.private_hbm"),
+        (lambda x: None, "None"),
+    ],
+)
+def test_kernel_must_return_shared_hbm(returned: Callable[[Any], Any], shown: str) -> None:
+    with pytest.raises(
+        NkiValidationError, match=r"must return tensors in nl\.shared_hbm, .*" + shown
+    ):
+        trace(returned, SQUARE, {}, TRN2)
+
+
+def test_wrong_keyword_is_refused() -> None:
+    with pytest.raises(NkiValidationError, match="unexpected keyword argument 'twice'"):
+        trace(double, SQUARE, {"twice": 1}, TRN2)
+    with pytest.raises(NkiValidationError, match="missing a required argument: 'x'"):
+        trace(double, [], {}, TRN2)
+
+
+def test_tracing_ends_also_when_the_kernel_raises() -> None:
+    def fails(x: Any) -> None:
+        raise ZeroDivisionError
+
+    def nested(x: Any) -> None:
+        trace(double, SQUARE, {}, TRN2)
+
+    with pytest.raises(ZeroDivisionError):
+        trace(fails, SQUARE, {}, TRN2)
+    with pytest.raises(NkiValidationError, match="being traced already"):
+        trace(nested, SQUARE, {}, TRN2)
+    assert len(trace(double, SQUARE, {}, TRN2).program) == 3

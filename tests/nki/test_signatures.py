@@ -1,0 +1,73 @@
+"""Names, parameters and defaults are those of NKI's own stub files."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from enum import Enum, EnumType
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import tuner.nki.isa as nisa
+import tuner.nki.language as nl
+from tuner.nki.tensor import Buffer
+
+OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "nki_signatures.json").read_text())
+MODULES: dict[str, ModuleType] = {"nki.isa": nisa, "nki.language": nl}
+
+
+def functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The module's own public functions."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def parameters(function: Callable[..., Any]) -> list[list[str | None]]:
+    """Names and defaults, the latter as the stub files write them."""
+    found: list[list[str | None]] = []
+    for parameter in inspect.signature(function).parameters.values():
+        assert parameter.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD
+        default = parameter.default
+        if default is inspect.Parameter.empty:
+            found.append([parameter.name, None])
+        else:
+            text = str(default) if isinstance(default, Enum) else repr(default)
+            found.append([parameter.name, text.removeprefix("nl.")])
+    return found
+
+
+def test_functions_and_their_parameters() -> None:
+    for name, module in MODULES.items():
+        found = {n: parameters(function) for n, function in functions(module).items()}
+        assert found == OFFICIAL["functions"][name]
+
+
+def test_members_of_enums() -> None:
+    for name, members in OFFICIAL["members"].items():
+        assert {member.name: member.value for member in vars(nisa)[name]} == members
+
+
+def test_no_name_is_invented() -> None:
+    for name, module in MODULES.items():
+        values = {n: value for n, value in vars(module).items() if not n.startswith("_")}
+        plain = {n for n, v in values.items() if isinstance(v, str | nl.Operation | Buffer | Enum)}
+        own = [v for v in values.values() if getattr(v, "__module__", "") == module.__name__]
+        enums = {v.__name__ for v in own if isinstance(v, EnumType)}
+        assert plain <= set(OFFICIAL["names"][name])
+        assert enums <= set(OFFICIAL["members"])
+
+
+def test_every_other_name_of_nki_can_be_called_and_refuses() -> None:
+    for module, names in OFFICIAL["names"].items():
+        for name in set(names) - set(vars(MODULES[module])):
+            with pytest.raises(Exception, match=rf"{module}\.{name}.* is not supported"):
+                getattr(MODULES[module], name)(1, 2, axis=3)
