@@ -7,7 +7,7 @@ import pytest
 
 from tests.backends.small_kernel import CONFIGS, KERNEL, line_of, write_space
 from tests.job.jobs import Tune, keys, stored
-from tuner.backends import Measurement, Problem, Status
+from tuner.backends import Measurement, Status
 from tuner.database import Store
 from tuner.execution import SerialExecutor
 from tuner.job import Progress, run
@@ -87,21 +87,17 @@ def test_the_same_seed_gives_the_same_trials(tune_small: Tune) -> None:
 
 
 class Late(SerialExecutor):
-    """Brings four at a time in another order, as workers do: (four, one, ...) or (one, ...)."""
+    """Brings several at a time, the oldest or the newest first, as workers may."""
 
     capacity = 4
-    sizes = (4,)
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self._turn = 0
+    size = 4
+    newest = False
 
     def wait(self, timeout_s: float | None = None) -> list[Measurement]:
-        count = self.sizes[self._turn % len(self.sizes)]
-        self._turn += 1
-        self._waiting.reverse()
-        found = [m for _ in range(count) for m in super(Late, self).wait()]
-        self._waiting.reverse()
+        found = []
+        for _ in range(min(self.size, len(self._waiting))):
+            self._waiting.rotate(1 if self.newest else 0)
+            found += super().wait()
         return found
 
 
@@ -111,10 +107,11 @@ def test_trials_do_not_depend_on_when_results_arrive(
     write_space(tmp_path, ("none", "column", "element", "raises"))
     monkeypatch.setattr(run, "SerialExecutor", Late)
     found = []
-    for sizes in ((4,), (1,), (3, 1, 2)):
-        monkeypatch.setattr(Late, "sizes", sizes)
+    for size, newest in ((4, False), (1, False), (1, True), (3, True)):
+        monkeypatch.setattr(Late, "size", size)
+        monkeypatch.setattr(Late, "newest", newest)
         found.append(sorted(keys(stored(tune_small(trials=40)))))
-    assert found[0] == found[1] == found[2]
+    assert found == [found[0]] * 4
 
 
 WRONG = ("none", "skips", "element")

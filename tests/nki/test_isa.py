@@ -235,5 +235,5 @@ def test_unsupported_parts_say_their_name() -> None:
 
 
 def test_errors_are_found_where_nki_has_them() -> None:
-    assert nki.isa.NkiValidationError is NkiValidationError  # type: ignore[attr-defined]
+    assert nki.isa.NkiValidationError is NkiValidationError
     assert issubclass(NotSupportedError, NkiValidationError)

@@ -1,6 +1,7 @@
 """Executors: where candidates are evaluated."""
 
 from tuner.execution.base import Executor, SerialExecutor
-from tuner.execution.cluster import LOCAL, RayExecutor
+from tuner.execution.cluster import RayExecutor
+from tuner.execution.session import LOCAL
 
 __all__ = ["LOCAL", "Executor", "RayExecutor", "SerialExecutor"]

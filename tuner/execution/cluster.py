@@ -7,10 +7,7 @@ source before any work.
 
 from __future__ import annotations
 
-import os
 import pickle
-import socket
-import tempfile
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -18,16 +15,13 @@ from typing import Any
 
 from tuner.backends import Candidate, Measurement, Problem, Status, make_backend
 from tuner.execution.code import code_hash, package_folder
+from tuner.execution.session import LOCAL, Session, first_line
 from tuner.runtime.errors import TunerError
 
-__all__ = ["LOCAL", "RayExecutor"]
+__all__ = ["RayExecutor"]
 
-LOCAL = "local"
 MAX_RETRIES = 2
 STARTUP_TIMEOUT_S = 120
-CONNECT_TIMEOUT_S = 5
-OBJECT_STORE_BYTES = 80 << 20
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -68,7 +62,7 @@ class RayExecutor:
         self._deaths: Counter[int] = Counter()
         self._ready: list[Measurement] = []
         self._workers: list[_Worker] = []
-        self._session = _Session(address, workers)
+        self._session = Session(address, workers)
         try:
             actors = [_actor() for _ in range(workers)]
             for actor in actors:
@@ -126,7 +120,7 @@ class RayExecutor:
             greeting = actor.start.remote(str(package_folder()), self._problem)
             folder, their_hash, error = ray.get(greeting, timeout=STARTUP_TIMEOUT_S)
         except ray.exceptions.RayError as failure:
-            raise TunerError(f"a Ray worker did not start: {_first_line(failure)}") from None
+            raise TunerError(f"a Ray worker did not start: {first_line(failure)}") from None
         if their_hash != code_hash():
             raise TunerError(
                 f"a Ray worker runs other code: {folder} ({their_hash}), this process "
@@ -154,7 +148,7 @@ class RayExecutor:
             worker.stream = None
             return
         except ray.exceptions.RayError as error:
-            self._replace(worker, _first_line(error))
+            self._replace(worker, first_line(error))
             return
         worker.outstanding.popleft()
         worker.since = time.monotonic()
@@ -195,74 +189,11 @@ class RayExecutor:
         self._greet(worker.actor)
 
 
-class _Session:
-    """Ray as this executor found or started it."""
-
-    def __init__(self, address: str, workers: int) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        self._owned = not ray.is_initialized()
-        if not self._owned:
-            return
-        _check_listening(address)
-        # Ray puts the working directory first on its workers' path: give it an empty one.
-        self._empty = tempfile.TemporaryDirectory(prefix="nki-tuner-")
-        common: dict[str, Any] = {
-            "runtime_env": {"working_dir": self._empty.name, "env_vars": _ENVIRONMENT},
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-        }
-        try:
-            if address == LOCAL:
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                    **common,
-                )
-            else:
-                ray.init(address=address, **common)
-        except (OSError, RuntimeError, ValueError) as error:
-            self._empty.cleanup()
-            raise TunerError(
-                f"cannot reach Ray at {address!r}: {_first_line(error)} "
-                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
-            ) from None
-
-    def close(self) -> None:
-        import ray
-
-        if self._owned:
-            ray.shutdown()
-            self._empty.cleanup()
-            self._owned = False
-
-
-def _check_listening(address: str) -> None:
-    """Asks for a connection first: Ray itself takes over a minute to say that nobody answers."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.rpartition("/")[2], int(port)), CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise TunerError(f"cannot reach Ray at {address!r}: {error}") from None
-
-
 def _kill(actor: Any) -> None:
     import ray
 
     if ray.is_initialized():
         ray.kill(actor, no_restart=True)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _actor() -> Any:

@@ -14,8 +14,6 @@ from tuner.nki.errors import NkiValidationError, NotSupportedError
 
 __all__ = ["NkiValidationError", "NotSupportedError", "isa", "jit", "language"]
 
-isa.NkiValidationError = NkiValidationError  # type: ignore[attr-defined]  # where NKI has it
-
 
 def jit(fn: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
     """Marks a kernel; it stays the Python function that the simulator traces."""

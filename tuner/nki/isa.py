@@ -4,33 +4,37 @@ asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from tuner.neuroncore.program import DmaWork, ElementwiseWork, Engine, MatmulWork, Operand, Space
+from tuner.nki.enums import dge_mode, engine, matmul_perf_mode, oob_mode, reduce_cmd
 from tuner.nki.errors import NkiValidationError, NotSupportedError
-from tuner.nki.language import Operation
+from tuner.nki.limits import check_elementwise, check_matmul
+from tuner.nki.operations import ACTIVATIONS, BINARY, Operation
 from tuner.nki.recorder import Recorder, active
-from tuner.nki.tensor import NkiTensor, Values
+from tuner.nki.tensor import NkiTensor, free_size, inner_stride
 
-MAX_SBUF_ELEMENTS = 65_536
-MAX_PSUM_ELEMENTS = 4_096
-
-
-class engine(Enum):  # noqa: N801 - NKI's name
-    """Engines an instruction can be given to."""
-
-    unknown = 0
-    tensor = 1
-    scalar = 2
-    gpsimd = 3
-    dma = 4
-    vector = 5
-    sync = 6
-
+__all__ = [
+    "NkiValidationError",
+    "activation",
+    "dge_mode",
+    "dma_copy",
+    "engine",
+    "gpsimd_engine",
+    "matmul_perf_mode",
+    "memset",
+    "nc_matmul",
+    "oob_mode",
+    "reduce_cmd",
+    "scalar_engine",
+    "tensor_copy",
+    "tensor_engine",
+    "tensor_tensor",
+    "unknown_engine",
+    "vector_engine",
+]
 
 tensor_engine = engine.tensor
 vector_engine = engine.vector
@@ -38,67 +42,10 @@ scalar_engine = engine.scalar
 gpsimd_engine = engine.gpsimd
 unknown_engine = engine.unknown
 
-
-class matmul_perf_mode(Enum):  # noqa: N801 - NKI's name
-    """Matmul modes; only `none` is simulated."""
-
-    none = "none"
-    double_row = "double_row"
-
-
-class dge_mode(Enum):  # noqa: N801 - NKI's name
-    """How DMA descriptors are made; the policy's choice stands for `unknown`."""
-
-    unknown = 0
-    swdge = 1
-    hwdge = 2
-    none = 3
-
-
-class oob_mode(Enum):  # noqa: N801 - NKI's name
-    """What happens out of bounds; only `error` is simulated."""
-
-    error = 0
-    skip = 1
-
-
-class reduce_cmd(Enum):  # noqa: N801 - NKI's name
-    """Commands of the reduction registers; only `idle` is simulated."""
-
-    idle = 0
-    reset = 1
-    reduce = 2
-    reset_reduce = 3
-    load_reduce = 4
-
-
 _ENGINES = {
     engine.vector: Engine.VECTOR,
     engine.scalar: Engine.SCALAR,
     engine.gpsimd: Engine.GPSIMD,
-}
-
-_BINARY: dict[str, Callable[[Values, Values], Values]] = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-}
-
-
-def _sigmoid(x: Values) -> Values:
-    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
-
-
-_ACTIVATIONS: dict[str, Callable[[Values], Values]] = {
-    "copy": lambda x: x,
-    "relu": lambda x: np.maximum(x, np.float32(0)),
-    "exp": np.exp,
-    "square": np.square,
-    "sigmoid": _sigmoid,
-    "silu": lambda x: x * _sigmoid(x),
-    "tanh": np.tanh,
 }
 
 
@@ -156,56 +103,13 @@ def nc_matmul(
         tile_size=(tile_size, ()),
         perf_mode=(perf_mode, matmul_perf_mode.none),
     )
-    rows, stationary_free, moving_free = _check_matmul(recorder, dst, stationary, moving)
-    work = MatmulWork(rows, stationary_free, moving_free, stationary.itemsize == 4)
+    check_matmul(recorder.device, dst, stationary, moving)
+    work = MatmulWork(
+        stationary.shape[0], free_size(stationary), free_size(moving), stationary.itemsize == 4
+    )
     recorder.emit(work, dst, stationary, moving)
     if recorder.numeric:
         _multiply(dst, stationary, moving, accumulate)
-
-
-def _check_matmul(
-    recorder: Recorder, dst: NkiTensor, stationary: NkiTensor, moving: NkiTensor
-) -> tuple[int, int, int]:
-    t, psum = recorder.device.tensor, recorder.device.psum
-    for operand in (stationary, moving):
-        if operand.space != Space.SBUF:
-            raise NkiValidationError(f"nc_matmul reads from SBUF, not {operand!r}")
-    if dst.space != Space.PSUM or dst.dtype != "float32":
-        raise NkiValidationError(f"nc_matmul writes float32 to PSUM, not {dst!r}")
-    rows, stationary_free, moving_free = stationary.shape[0], _free(stationary), _free(moving)
-    if moving.shape[0] != rows or rows > t.contraction_max:
-        raise NkiValidationError(
-            f"nc_matmul contracts {rows} with {moving.shape[0]} partitions: "
-            f"expected as many in both and at most {t.contraction_max}"
-        )
-    if stationary_free > t.stationary_free_max:
-        raise NkiValidationError(
-            f"nc_matmul: stationary free size {stationary_free}, at most {t.stationary_free_max}"
-        )
-    if moving_free > t.moving_free_max:
-        raise NkiValidationError(
-            f"nc_matmul: moving free size {moving_free}, at most {t.moving_free_max}"
-        )
-    if (stationary.itemsize == 4) != (moving.itemsize == 4):
-        raise NkiValidationError(
-            f"nc_matmul of {stationary.dtype} with {moving.dtype}: float32 goes with float32"
-        )
-    if dst.shape[0] != stationary_free or _free(dst) != moving_free:
-        raise NkiValidationError(
-            f"nc_matmul writes [{stationary_free}, {moving_free}], dst is {list(dst.shape)}"
-        )
-    first = dst.offset % dst.allocation.row_elements * dst.itemsize
-    extent = 1 + sum((n - 1) * s for n, s in zip(dst.shape[1:], dst.strides[1:], strict=True))
-    last = first + extent * dst.itemsize - 1
-    bank = psum.bank_bytes_per_partition
-    banks = last // bank - first // bank + 1
-    if banks > t.matmul_banks_max:
-        raise NkiValidationError(
-            f"nc_matmul: bytes {first}..{last} of a PSUM tile lie in {banks} banks of {bank} "
-            f"bytes, at most {t.matmul_banks_max}"
-        )
-    _check_partitions(dst, stationary, moving)
-    return rows, stationary_free, moving_free
 
 
 def _multiply(
@@ -263,7 +167,7 @@ def tensor_tensor(
 ) -> None:
     """dst = data1 op data2, in float32, element by element; at most one input in PSUM."""
     recorder = active()
-    if op.name not in _BINARY:
+    if op.name not in BINARY:
         raise NotSupportedError(f"nki.isa.tensor_tensor(op={op!r})")
     if data1.space == data2.space == Space.PSUM:
         raise NkiValidationError("tensor_tensor: at most one input may be in PSUM")
@@ -273,7 +177,7 @@ def tensor_tensor(
     _elementwise(recorder, "tensor_tensor", on, dst, data1, data2)
     if recorder.numeric:
         left, right = data1.read().reshape(dst.shape), data2.read().reshape(dst.shape)
-        dst.write(_BINARY[op.name](left, right))
+        dst.write(BINARY[op.name](left, right))
 
 
 def activation(
@@ -289,7 +193,7 @@ def activation(
 ) -> None:
     """dst = op(data * scale) on ScalarE, in float32; `scale` is a number."""
     recorder = active()
-    if op.name not in _ACTIVATIONS:
+    if op.name not in ACTIVATIONS:
         raise NotSupportedError(f"nki.isa.activation(op={op!r})")
     _only_default(
         "activation",
@@ -304,7 +208,7 @@ def activation(
     recorder.activation = op.name
     _elementwise(recorder, "activation", Engine.SCALAR, dst, data, loads_table=loads_table)
     if recorder.numeric:
-        dst.write(_ACTIVATIONS[op.name](data.read().reshape(dst.shape) * np.float32(scale)))
+        dst.write(ACTIVATIONS[op.name](data.read().reshape(dst.shape) * np.float32(scale)))
 
 
 def _elementwise(
@@ -316,25 +220,10 @@ def _elementwise(
     loads_table: bool = False,
     zero: bool = False,
 ) -> None:
-    elements = _free(dst)
-    for operand in (dst, *sources):
-        if operand.space == Space.HBM:
-            raise NkiValidationError(f"{opcode}: {operand!r} is in HBM, not in SBUF or PSUM")
-        if operand.shape[0] != dst.shape[0] or _free(operand) != elements:
-            raise NkiValidationError(
-                f"{opcode}: shapes {list(dst.shape)} and {list(operand.shape)} differ"
-            )
-        limit = MAX_PSUM_ELEMENTS if operand.space == Space.PSUM else MAX_SBUF_ELEMENTS
-        if elements > limit:
-            raise NkiValidationError(
-                f"{opcode}: {elements} elements per partition, at most {limit}"
-            )
-        reads = on == Engine.GPSIMD and opcode != "memset" and not recorder.device.psum.gpsimd_reads
-        if reads and operand.space == Space.PSUM:
-            raise NkiValidationError(f"{opcode}: GpSimdE cannot reach PSUM ({operand!r})")
-    _check_partitions(dst, *sources)
-    operands = tuple(Operand(o.space, o.itemsize, _inner_stride(o)) for o in (dst, *sources))
-    recorder.emit(ElementwiseWork(opcode, on, elements, operands, loads_table, zero), dst, *sources)
+    check_elementwise(recorder.device, opcode, on, dst, *sources)
+    operands = tuple(Operand(o.space, o.itemsize, inner_stride(o)) for o in (dst, *sources))
+    work = ElementwiseWork(opcode, on, free_size(dst), operands, loads_table, zero)
+    recorder.emit(work, dst, *sources)
 
 
 def _dma_work(dst: NkiTensor, src: NkiTensor) -> DmaWork:
@@ -352,35 +241,6 @@ def _dma_work(dst: NkiTensor, src: NkiTensor) -> DmaWork:
     run = min(run, row)
     side = Engine.STORE if to_hbm else Engine.LOAD
     return DmaWork(side, partitions, -(-row // run), run * in_hbm.itemsize, contiguous)
-
-
-def _free(view: NkiTensor) -> int:
-    total = 1
-    for size in view.shape[1:]:
-        total *= size
-    return total
-
-
-def _inner_stride(view: NkiTensor) -> int:
-    return next(
-        (s for n, s in zip(view.shape[:0:-1], view.strides[:0:-1], strict=True) if n > 1), 1
-    )
-
-
-def _check_partitions(*views: NkiTensor) -> None:
-    """Engines reach partitions from 0, from the middle if there are at most 64, from quarters if at
-    most 32.
-    """
-    for view in views:
-        start = view.offset // view.allocation.row_elements
-        step = 128 if view.shape[0] > 64 else 64 if view.shape[0] > 32 else 32
-        if start % step:
-            raise NkiValidationError(
-                f"{view!r} begins at partition {start}: "
-                f"{view.shape[0]} partitions begin at a multiple of {step}"
-            )
-        if view.strides[0] != view.allocation.row_elements and view.shape[0] > 1:
-            raise NkiValidationError(f"{view!r}: the partitions of an operand must be contiguous")
 
 
 def _engine(asked: engine, default: Engine) -> Engine:

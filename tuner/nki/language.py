@@ -7,6 +7,7 @@ from typing import Any
 
 from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
+from tuner.nki.operations import Operation
 from tuner.nki.recorder import active
 from tuner.nki.tensor import Buffer, NkiTensor
 from tuner.runtime.rules import DTYPE_BYTES
@@ -30,20 +31,6 @@ sequential_range = range
 static_range = range
 
 _FLOATS = (float32, float16, bfloat16, float8_e4m3, float8_e5m2)
-
-
-class Operation:
-    """The name of an operation, as `op=` arguments take it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"nl.{self.name}"
-
-    def __call__(self, *args: Any, **kwargs: Any) -> NkiTensor:
-        """Not supported as a function on tiles."""
-        raise NotSupportedError(f"nki.language.{self.name} as a function")
 
 
 add = Operation("add")

@@ -17,7 +17,7 @@ from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.runtime.rules import DTYPE_BYTES
 
-__all__ = ["Allocation", "Buffer", "NkiTensor", "rounded"]
+__all__ = ["Allocation", "Buffer", "NkiTensor", "free_size", "inner_stride", "rounded", "row_major"]
 
 Values = npt.NDArray[np.float32]
 
@@ -193,6 +193,19 @@ class NkiTensor:
         assert flat is not None
         strides = [stride * flat.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides)
+
+
+def free_size(view: NkiTensor) -> int:
+    """Returns the elements per partition of an on-chip view."""
+    return _product(view.shape[1:])
+
+
+def inner_stride(view: NkiTensor) -> int:
+    """Returns the stride of the innermost dimension that has more than one element."""
+    for size, stride in zip(view.shape[:0:-1], view.strides[:0:-1], strict=True):
+        if size > 1:
+            return stride
+    return 1
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,0 +1,85 @@
+"""Ray, as an executor finds or starts it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from typing import Any
+
+from tuner.runtime.errors import TunerError
+
+__all__ = ["LOCAL", "Session", "first_line"]
+
+LOCAL = "local"
+CONNECT_TIMEOUT_S = 5
+OBJECT_STORE_BYTES = 80 << 20
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+class Session:
+    """Ray, started here for `address` "local", else connected to.
+
+    A session that the caller has already is used as it is and left running.
+    """
+
+    def __init__(self, address: str, workers: int) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self._owned = not ray.is_initialized()
+        if not self._owned:
+            return
+        _check_listening(address)
+        # Ray puts the working directory first on its workers' path: give it an empty one.
+        self._empty = tempfile.TemporaryDirectory(prefix="nki-tuner-")
+        common: dict[str, Any] = {
+            "runtime_env": {"working_dir": self._empty.name, "env_vars": _ENVIRONMENT},
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
+        try:
+            if address == LOCAL:
+                ray.init(
+                    address="local",
+                    num_cpus=workers,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    **common,
+                )
+            else:
+                ray.init(address=address, **common)
+        except (OSError, RuntimeError, ValueError) as error:
+            self._empty.cleanup()
+            raise TunerError(
+                f"cannot reach Ray at {address!r}: {first_line(error)} "
+                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
+            ) from None
+
+    def close(self) -> None:
+        """Ends what this started."""
+        import ray
+
+        if self._owned:
+            ray.shutdown()
+            self._empty.cleanup()
+            self._owned = False
+
+
+def _check_listening(address: str) -> None:
+    """Asks for a connection first: Ray itself takes over a minute to say that nobody answers."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2], int(port)), CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise TunerError(f"cannot reach Ray at {address!r}: {error}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's text, or its name."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
