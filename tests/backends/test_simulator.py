@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +101,29 @@ def test_without_a_reference_nothing_can_be_checked(kernel_file: Path) -> None:
         "runtime",
         "there is no reference to check against",
     )
+
+
+COMPILED_IN_PREPARE = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from tests.backends.small_kernel import problem
+from tuner.backends import Candidate, evaluate, load_backend
+from tuner.job import Job, prepare
+
+small = load_backend(problem(sys.argv[1]))
+modules = [module for name, module in sys.modules.items() if name.startswith("tuner.")]
+functions = [f for m in modules for f in vars(m).values() if isinstance(f, Dispatcher)]
+before = [list(f.signatures) for f in functions]
+matmul = load_backend(prepare(Job("matmul", "M=256,K=512,N=1024")).problem)
+results = [evaluate(small, Candidate(0, {})), evaluate(matmul, Candidate(0, {}))]
+assert [r.status for r in results] == ["correct", "correct"], results
+assert any(before), before
+assert [list(f.signatures) for f in functions] == before
+"""
+
+
+def test_a_candidate_finds_the_simulator_compiled(kernel_file: Path) -> None:
+    words = [sys.executable, "-c", COMPILED_IN_PREPARE, str(kernel_file)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -151,6 +151,20 @@ def test_operands_are_read_as_often_as_the_loops_ask() -> None:
         assert program.hbm_read_bytes == 2 * (lhs_times * M * K + rhs_times * K * N), config
 
 
+def test_accumulator_is_the_dtype_of_partial_sums() -> None:
+    lhsT = np.ones((384, 1), np.float32)
+    rhs = np.repeat(np.array([2, 0, -2], np.float32), 128)[:, None]
+    rhs[128] = 1  # blocks of K add up to 256, 1 and -256, and bfloat16 has no 257
+    blocks: Config = {"tiles_m": 1, "tiles_n": 1, "tiles_k": 1, "load_columns": 512}
+    scope = space((1, 384, 1), "bfloat16").scope
+    found = {}
+    for accumulator in ("float32", "input"):
+        config = SPACE.rules.checked({**blocks, "accumulator": accumulator}, scope)
+        (values,) = run((1, 384, 1), "bfloat16", config, lhsT, rhs).values or ()
+        found[accumulator] = values.item()
+    assert found == {"float32": 1, "input": 0}
+
+
 def test_reference_is_the_product_in_float64() -> None:
     lhsT, rhs = np.array([[1], [2.0**-30]], np.float32), np.ones((2, 1), np.float32)
     found = kernel().attribute(SPACE.reference)(lhsT, rhs)

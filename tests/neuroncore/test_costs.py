@@ -143,6 +143,7 @@ def test_only_the_part_that_moves_data_holds_psum() -> None:
     assert of(elementwise(VECTOR, 560, SBUF, PSUM), "trn1").psum_ps == 500_000
     assert of(elementwise(SCALAR, 560, PSUM, SBUF), "trn1").psum_ps == 400_000
     assert of(elementwise(VECTOR, 560), "trn1").psum_ps == 0
+    assert of(elementwise(GPSIMD, 560, PSUM, opcode="memset"), "trn1").psum_ps == 0
 
 
 def test_dma_of_4_rows_of_8_kib_keeps_one_engine_busy() -> None:

@@ -123,6 +123,14 @@ def test_large_tensor_takes_over_several_small_ones() -> None:
     assert heirs(plan(b, 4096)) == {4: [0, 1, 2]}
 
 
+def test_memory_is_taken_over_once() -> None:
+    b = Builder()
+    for _ in range(3):
+        b.add(COPY, b.tensor(SBUF, 1024, "kernel.py:3"))
+    b.add(COPY, b.tensor(SBUF, 4096, "kernel.py:9"))
+    assert heirs(plan(b, 4096)) == {2: [0], 3: [1, 2]}
+
+
 def test_untouched_tensors_take_no_memory() -> None:
     b = Builder()
     b.tensor(SBUF, 1 << 20)
