@@ -130,7 +130,7 @@ def matmul(
                     sum_row = i + (m * tiles_m if loop_order == "nkm" else 0)
                     first = left + (n * block_n if loop_order == "mkn" else 0)
                     partial = sums[0:rows, sum_row, first : first + width]
-                    spare = drained[0:rows, tile // 2 % 2, 0:width]
+                    spare = drained[0:rows, (tile if evict == "scalar" else tile // 2) % 2, 0:width]
                     _add_up(result, partial, product, spare, k == 0, k == count_k - 1, on_scalar)
                 elif k == count_k - 1:
                     _copy(result, product, on_scalar)

@@ -280,3 +280,12 @@ def test_source_is_a_value(tmp_path: Path) -> None:
     source = read_kernel(str(path), "copy")
     assert source == KernelSource(str(path), "copy", (("_nki_kernel", str(path), KERNEL),))
     assert pickle.loads(pickle.dumps(source)) == source
+
+
+@pytest.mark.parametrize("line", ["from . import tl", "from .tl import a", "import helpers.tl"])
+def test_what_is_no_single_file_beside_the_kernel_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").touch()
+    (tmp_path / "k.py").write_text(f"{line}\n\ndef k(x):\n    return x\n")
+    with pytest.raises(TunerError, match="a kernel imports single files beside it"):
+        read_kernel(tmp_path / "k.py", "k")

@@ -63,19 +63,26 @@ class KernelSource:
         return digest.hexdigest()[:16]
 
 
-def read_kernel(path: Path | str, entry: str) -> KernelSource:
-    """Reads a kernel file and the siblings that it imports.
+def read_kernel(path: Path | str, entry: str, reference: str | None = None) -> KernelSource:
+    """Reads a kernel file and the files beside it that it imports.
+
+    Args:
+        path: The kernel file.
+        entry: The kernel's function.
+        reference: Another function that the file must have.
 
     Raises:
-        TunerError: The file cannot be read or parsed, or has no function of that name.
+        TunerError: The file cannot be read or parsed, lacks one of the functions, or imports from
+            its folder what is no single file.
     """
     path = Path(path)
     modules: dict[str, tuple[str, str, str]] = {}
     _read_module(MODULE, path, path.parent, modules)
     tree = ast.parse(modules[MODULE][2])
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    if entry not in functions:
-        raise unknown(f"function in {path}:", entry, functions)
+    for name in (entry, reference):
+        if name is not None and name not in functions:
+            raise unknown(f"function in {path}:", name, functions)
     return KernelSource(str(path), entry, tuple(modules.values()))
 
 
@@ -94,6 +101,11 @@ def _read_module(
     modules[name] = (name, str(path), text)
     for imported in _imported(tree):
         sibling = folder / f"{imported}.py"
+        if imported.startswith(".") or (folder / imported / "__init__.py").is_file():
+            raise TunerError(
+                f"{path}: imports {imported!r} from its folder: a kernel imports single files "
+                "beside it, as in `import helpers` for helpers.py"
+            )
         if imported not in modules and sibling.is_file():
             _read_module(imported, sibling, folder, modules)
 
@@ -102,8 +114,9 @@ def _imported(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            yield "." * node.level + module if node.level else module.partition(".")[0]
 
 
 def _bare(tree: ast.Module) -> ast.Module:
@@ -150,7 +163,8 @@ class LoadedKernel:
     def attribute(self, name: str) -> Callable[..., Any]:
         """Returns another function of the file, such as its reference."""
         if not hasattr(self._module, name):
-            raise unknown(f"function in {self.source.file}:", name, vars(self._module))
+            functions = [n for n, v in vars(self._module).items() if callable(v) and n[0] != "_"]
+            raise unknown(f"function in {self.source.file}:", name, functions)
         return getattr(self._module, name)  # type: ignore[no-any-return]
 
     @contextmanager

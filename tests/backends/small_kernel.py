@@ -13,6 +13,7 @@ from tuner.space import Argument
 KERNEL = '''\
 import os
 import sys
+import time
 
 import nki
 import nki.isa as nisa
@@ -39,6 +40,8 @@ def double(x, columns=64, buffers=1, engine="vector", fault="none"):
     if fault == "loops":
         while True:
             pass
+    if fault == "sleeps":
+        time.sleep(0.3)
     if fault == "dies":
         os._exit(7)
     if fault == "exits":

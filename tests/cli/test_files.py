@@ -145,7 +145,7 @@ def test_lookup_of_a_far_workload_has_a_default_and_no_time(call: Call, table_fi
     words = ("lookup", str(table_file), "double", "--shape", "M=1,N=100000")
     said = call(*words)
     assert said.out.startswith("match:  default\n")
-    assert "nki-tuner tune double --shape M=1,N=100000" in said.out
+    assert "/double.toml --shape M=1,N=100000" in said.out  # a space of no package: its file
     assert times(said.out) == []
     assert json.loads(call(*words, "--json").out)["kind"] is None
 

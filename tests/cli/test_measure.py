@@ -101,7 +101,7 @@ def test_a_failure_in_json_has_status_and_reason(call: Call, space_file: Path) -
     kernel = f"{space_file.with_suffix('.py')}:double"
     words = ("measure", kernel, "--arg", "x=float32[256,512]", "--param", "fault=rows", "--json")
     said = call(*words)
-    assert (said.code, said.err) == (1, "")
+    assert (said.code, said.err) == (2, "")
     figures = json.loads(said.out)
     assert (figures["status"], figures["latency_us"]) == ("compile", None)
     assert line_of("rows") in figures["reason"]
@@ -123,7 +123,8 @@ def test_verify_of_a_right_config(call: Call, full: tuple[str, ...]) -> None:
         ("element", "correctness: output 0[32, 3] is "),
         ("skips", "correctness: output 0[0, 64] is nan"),
         ("shape", "correctness: output 0 has shape "),
-        ("raises", "runtime: ValueError: two lines (double.py:"),
+        ("memory", "compile: out of memory in SBUF"),
+        ("raises", "compile: ValueError: two lines (double.py:"),
     ],
 )
 def test_verify_of_a_wrong_config(call: Call, tmp_path: Path, fault: str, verdict: str) -> None:

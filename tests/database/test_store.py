@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,28 @@ def test_the_key_of_a_study_is_what_a_record_is_best_of() -> None:
     about = info(M=512)
     assert about.shape == "M=512,K=512,N=1024"
     assert about.key == ("matmul", about.shape, "bfloat16", "trn2", "simulator")
+
+
+def test_databases_made_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    def make(results: Path) -> int:
+        with Store(results, create=True) as store:
+            return add(store, info(), (config(1), timed(5.0))).id
+
+    for turn in range(4):
+        with ThreadPoolExecutor(6) as pool:
+            ids = list(pool.map(make, [tmp_path / str(turn)] * 6))
+        assert sorted(ids) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_folder_that_may_only_be_read_can_be_read(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = add(store, info(), (config(1), timed(5.0)))
+    store.close()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    before = sorted(tmp_path.rglob("*"))
+    with Store(tmp_path) as readable:
+        assert [trial.latency_us for trial in readable.trials(study.id)] == [5.0]
+        with pytest.raises(TunerError, match="readonly"):
+            readable.start(info())
+    assert sorted(tmp_path.rglob("*")) == before

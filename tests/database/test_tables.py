@@ -154,3 +154,13 @@ def test_nothing_to_export_is_an_error(store: Store, tmp_path: Path, output: Pat
     with pytest.raises(TunerError, match="no study matches kernel=other"):
         export(tmp_path, output, kernel="other")
     assert list(output.parent.iterdir()) == []
+
+
+def test_records_of_an_older_kernel_are_left_out(
+    store: Store, tmp_path: Path, output: Path
+) -> None:
+    add(store, info(), (config(4), timed(5)))
+    add(store, info(M=512, fingerprint={"kernel_hash": "k2"}), (config(1), timed(6)))
+    done = export(tmp_path, output)
+    assert [best.study.info.sizes["M"] for best in done.written] == [512]
+    assert [best.study.info.sizes["M"] for best in done.left_out] == [256]

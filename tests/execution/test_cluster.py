@@ -86,6 +86,19 @@ class TestBadCandidates:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_answers_that_wait_while_a_worker_is_replaced_are_not_late(kernel_file: Path) -> None:
+    executor = RayExecutor(problem(kernel_file), workers=2, timeout_s=2)
+    for number in range(12):
+        fault = "loops" if number == 0 else "sleeps"
+        executor.submit(Candidate(number, {"columns": 128, "fault": fault}))
+    found = {result.number: result.status for result in drain(executor)}
+    executor.close()
+    assert found.pop(0) == Status.TIMEOUT
+    assert found == dict.fromkeys(range(1, 12), Status.CORRECT)
+
+
+@pytest.mark.slow
 def test_another_tuner_package_in_the_working_directory_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "tuner").mkdir()
     (tmp_path / "tuner" / "__init__.py").write_text("raise ImportError('the wrong tuner')\n")

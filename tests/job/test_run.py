@@ -204,3 +204,20 @@ def test_an_error_of_the_caller_ends_the_job_and_keeps_its_trials(
         tune_small(progress=fail)
     with Store(tmp_path / "results") as store:
         assert len(store.trials(1)) == 2
+
+
+def test_a_check_that_fails_itself_costs_no_times(tune_small: Tune, tmp_path: Path) -> None:
+    write_space(tmp_path, reference="broken_reference")
+    outcome = tune_small(trials=4)
+    assert outcome.best is not None
+    assert (outcome.best.verified, outcome.failures) == (False, {})
+    assert outcome.unverified.startswith("runtime: ")
+    assert [trial.status for trial in stored(outcome)] == ["correct"] * 4
+
+
+def test_a_reference_that_is_not_there_is_an_error_at_once(
+    tune_small: Tune, tmp_path: Path
+) -> None:
+    write_space(tmp_path, reference="doble_reference")
+    with pytest.raises(TunerError, match=r"unknown function .* did you mean double_reference"):
+        tune_small(trials=4)

@@ -32,6 +32,7 @@ TABLE: dict[str, Any] = {
     "schema_version": 1,
     "kernels": {
         "copy": {
+            "space": "copy",
             "dims": ["M", "N"],
             "dtypes": ["bfloat16", "float32"],
             "arguments": {"x": "dtype[M,N]"},

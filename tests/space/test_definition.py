@@ -217,3 +217,8 @@ def test_a_block_that_is_no_size_is_an_error(tmp_path: Path, block: str) -> None
     workload = definition.workload({"M": 8, "N": 8})
     with pytest.raises(TunerError, match=r"copy\.toml: verification\.blocks\.M: .* is "):
         definition.verification_workload(workload, {"tiles": 2, "order": "mn"})
+
+
+def test_a_kernel_file_is_no_search_space() -> None:
+    with pytest.raises(TunerError, match=r"mm\.py is a kernel file: give the search space"):
+        find("mm.py")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tuner import __version__
+from tuner.cli.common import INTERRUPTED
 from tuner.cli.files import best, export, lookup, show
 from tuner.cli.listing import devices, spaces
 from tuner.cli.measure import measure, verify
@@ -17,8 +18,6 @@ from tuner.cli.tune import tune
 from tuner.runtime.errors import TunerError, unknown
 
 __all__ = ["cli", "main"]
-
-INTERRUPTED = 130
 
 
 class _Commands(click.Group):

@@ -9,7 +9,17 @@ import click
 
 from tuner.runtime.errors import TunerError
 
-__all__ = ["device_option", "microseconds", "parse_params", "results_option", "settings", "table"]
+__all__ = [
+    "INTERRUPTED",
+    "device_option",
+    "microseconds",
+    "parse_params",
+    "results_option",
+    "settings",
+    "table",
+]
+
+INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import Any
 
@@ -144,10 +145,11 @@ def export(
     click.echo(f"wrote {len(done.written)} record(s), {kinds} times, to {output}")
     for one in done.left_out:
         told = f"{one.study.info.kernel} {one.study.info.shape} on {one.study.info.device}"
-        click.echo(f"left out {told}: its search space has changed since study {one.study.id}")
+        click.echo(f"left out {told}: kernel or search space changed since study {one.study.id}")
     info = done.written[0].study.info
     click.echo(
-        f"next: nki-tuner lookup {output} {info.kernel} --shape {info.shape} --dtype {info.dtype}"
+        f"next: nki-tuner lookup {shlex.quote(output)} {shlex.quote(info.kernel)} "
+        f"--shape {info.shape} --dtype {info.dtype}"
     )
 
 

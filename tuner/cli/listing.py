@@ -6,14 +6,12 @@ import click
 
 from tuner.cli.common import device_option, table
 
-_TAGS = {"D": "documented", "M": "measured", "R": "derived", "A": "assumed"}
-
 
 @click.command(epilog="Example: nki-tuner devices trn2")
 @click.argument("name", required=False)
 def devices(name: str | None) -> None:
     """Lists devices, or the constants of one."""
-    from tuner.neuroncore import constants, device, device_names
+    from tuner.neuroncore import TAGS, constants, device, device_names
 
     if name is None:
         rows = []
@@ -45,7 +43,7 @@ def devices(name: str | None) -> None:
             c.name,
             str(c.value),
             f"{c.range[0]} .. {c.range[1]}" if c.range else "",
-            _TAGS[c.tag],
+            TAGS[c.tag],
             c.source,
         ]
         for c in constants(name)

@@ -13,7 +13,7 @@ from tuner.runtime.errors import TunerError
 if TYPE_CHECKING:
     from tuner.backends import Measurement, Problem
 
-FAILED = 1
+FAILED, REFUSED = 1, 2
 
 _shape = click.option("--shape", help="Sizes, for a bundled kernel or a search space file.")
 _dtype = click.option("--dtype", help="Operands' dtype, with --shape.")
@@ -75,7 +75,7 @@ def measure(
         raise TunerError(f"{kernel} on {device}: {result.status}: {result.reason}")
     else:
         _print(f"{kernel} on {device}", figures)
-    return 0 if result.latency_us is not None else FAILED
+    return 0 if result.latency_us is not None else REFUSED
 
 
 @click.command(
@@ -105,7 +105,7 @@ def verify(
 
     prepared, config = _prepared(kernel, shape, dtype, params, device, "nki")
     arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
-    result = evaluate(load_backend(prepared.problem), Candidate(0, config, arguments, timed=False))
+    result = evaluate(load_backend(prepared.problem), Candidate(0, config, arguments))
     shapes = ", ".join(f"{a.name} {a.dtype}{list(a.shape)}" for a in arguments)
     verdict = "correct" if result.verified else f"{result.status}: {result.reason}"
     click.echo(f"{prepared.workload} on {device}, checked with {shapes}: {verdict}")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import device_option, microseconds, results_option, settings, table
+from tuner.cli.common import (
+    INTERRUPTED,
+    device_option,
+    microseconds,
+    results_option,
+    settings,
+    table,
+)
 
 if TYPE_CHECKING:
     from tuner.job import Outcome, Progress
 
-INTERRUPTED = 130
 LINE_EVERY = 0.1
 
 
@@ -111,7 +118,7 @@ class _progress:  # noqa: N801 - a context manager
 def _fields(state: Progress) -> dict[str, str]:
     left = max(state.trials - state.done, 0)
     eta = f"eta {left / state.per_s:.0f} s" if state.per_s and left else ""
-    failed = ", ".join(f"{count} {status}" for status, count in sorted(state.failures.items()))
+    failed = _failed(state.failures)
     return {
         "best": f"best {microseconds(state.best_us, state.kind)}"
         if state.best_us
@@ -122,6 +129,10 @@ def _fields(state: Progress) -> dict[str, str]:
     }
 
 
+def _failed(failures: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
+
+
 def _print(outcome: Outcome, results: str) -> None:
     def time_of(trial: Any) -> str:
         if trial is None:
@@ -129,7 +140,7 @@ def _print(outcome: Outcome, results: str) -> None:
         told = microseconds(trial.latency_us, outcome.kind)
         return told if trial.latency_us is not None else f"{trial.status}: {trial.reason}"
 
-    failed = ", ".join(f"{count} {status}" for status, count in sorted(outcome.failures.items()))
+    failed, folder = _failed(outcome.failures), shlex.quote(results)
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
     default, best = outcome.default, outcome.best
     rows = [
@@ -146,7 +157,8 @@ def _print(outcome: Outcome, results: str) -> None:
         ["best time", time_of(best) if best else "-"],
     ]
     if best is not None:
-        rows.append(["best verified", "yes" if best.verified else "no"])
+        checked = "yes" if best.verified else f"no, {outcome.unverified or 'not checked'}"
+        rows.append(["best verified", checked])
     if outcome.speedup is not None:
         rows.append(["speed-up", f"{outcome.speedup:.3f}x ({outcome.kind})"])
     if outcome.roofline_share is not None:
@@ -157,7 +169,7 @@ def _print(outcome: Outcome, results: str) -> None:
     if outcome.interrupted:
         rows.append(["next", "interrupted: the same command with --resume goes on"])
     elif best is None:
-        rows.append(["next", f"no config ran: nki-tuner show {results} --study {outcome.study}"])
+        rows.append(["next", f"no config ran: nki-tuner show {folder} --study {outcome.study}"])
     else:
-        rows.append(["next", f"nki-tuner export {results} -o {outcome.device}.json"])
+        rows.append(["next", f"nki-tuner export {folder} -o {outcome.device}.json"])
     table(f"{outcome.workload} on {outcome.device}", ["", ""], rows)

@@ -15,8 +15,13 @@ __all__ = ["locked"]
 
 
 @contextmanager
-def locked(results: str | os.PathLike[str], name: str) -> Iterator[None]:
-    """Holds the lock of a job; it ends with the process, however that ends.
+def locked(results: str | os.PathLike[str], name: str, wait: bool = False) -> Iterator[None]:
+    """Holds a lock in a results folder; it ends with the process, however that ends.
+
+    Args:
+        results: The results folder.
+        name: What is locked, e.g. a job.
+        wait: Wait for whoever holds it.
 
     Raises:
         TunerError: Another process holds it; names the process and since when.
@@ -29,7 +34,7 @@ def locked(results: str | os.PathLike[str], name: str) -> Iterator[None]:
         raise TunerError(f"{path}: {error.strerror or error}") from None
     with os.fdopen(handle, "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             owner = file.read().strip() or "another process"
             raise TunerError(f"this job is running already in {results}: {owner}") from None

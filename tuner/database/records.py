@@ -55,6 +55,8 @@ def select(store: Store, wanted: Filter) -> list[Study]:
         TunerError: There is none; the message lists what there is.
     """
     studies = store.studies()
+    if not studies:
+        raise TunerError(f"{store.path}: there is no study in it yet")
     found = [study for study in studies if wanted.takes(study)]
     if not found:
         there = sorted({f"{s.info.kernel} {s.info.shape} {s.info.device}" for s in studies})
@@ -72,18 +74,20 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
 def records(store: Store, wanted: Filter | None = None) -> list[Best]:
     """Returns the best of every workload that the filter takes and that has a correct trial.
 
-    Studies count together when their fingerprint is that of the workload's newest study.
+    Studies count together when their fingerprint is that of the workload's newest study that has a
+    correct trial.
     """
     by_key: dict[tuple[str, ...], list[Study]] = {}
     for study in select(store, wanted or Filter()):
         by_key.setdefault(study.info.key, []).append(study)
     found = []
     for studies in by_key.values():
-        newest = studies[-1].info.fingerprint
-        same = [study for study in studies if study.info.fingerprint == newest]
-        best = _best_of(store, same)
-        if best is not None:
-            found.append(best)
+        for newest in reversed(studies):
+            same = [s for s in studies if s.info.fingerprint == newest.info.fingerprint]
+            best = _best_of(store, same)
+            if best is not None:
+                found.append(best)
+                break
     return found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.backends import Measurement, Status
+from tuner.database.lock import locked
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config, workload_key
 
@@ -123,18 +124,23 @@ class Store:
         if not create and not self.path.is_file():
             raise TunerError(f"no results in {os.fspath(results)!r}: there is no {self.path}")
         with _readable_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
-            self._connection.row_factory = sqlite3.Row
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
-                raise TunerError(
-                    f"{self.path}: schema version {version}, this reads version {SCHEMA_VERSION}"
-                )
             if create:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.executescript(_TABLES)
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                with locked(results, "database", wait=True):  # SQLite makes no two files at once
+                    self._connection = _connect(self.path.absolute().as_uri())
+                    self._check_version()
+                    self._connection.execute("PRAGMA journal_mode = WAL")
+                    self._connection.executescript(_TABLES)
+                    self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            else:
+                self._connection = _connect_to_read(self.path)
+                self._check_version()
+
+    def _check_version(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            raise TunerError(
+                f"{self.path}: schema version {version}, this reads version {SCHEMA_VERSION}"
+            )
 
     def __enter__(self) -> Store:
         return self
@@ -194,6 +200,13 @@ class Store:
                 for config, m in done
             ]
 
+    def restate(self, study: int, command: str) -> None:
+        """Replaces the command that repeats a study: one with more trials, say."""
+        with _readable_errors(self.path), self._connection:
+            self._connection.execute(
+                "UPDATE studies SET command = ? WHERE id = ?", (command, study)
+            )
+
     def finish(self, study: int) -> None:
         """Marks a study as complete."""
         with _readable_errors(self.path), self._connection:
@@ -211,6 +224,20 @@ class Store:
         query = "SELECT * FROM trials WHERE study = ? ORDER BY number"
         with _readable_errors(self.path), closing(self._connection.cursor()) as cursor:
             return [_trial(row) for row in cursor.execute(query, (study,))]
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, timeout=BUSY_TIMEOUT_S, uri=True)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Opens a database to read. In a folder that may not be written to, nobody else writes
+    either.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return _connect(uri if os.access(path.parent, os.W_OK) else f"{uri}&immutable=1")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tuner.database.store import Store, Study
 from tuner.runtime.errors import TunerError
 from tuner.runtime.loading import SCHEMA, SCHEMA_VERSION
 from tuner.runtime.rules import Rules
-from tuner.space import Definition
+from tuner.space import Definition, space_argument
 
 __all__ = ["Exported", "export", "table_kernel"]
 
@@ -26,8 +26,8 @@ class Exported:
     """What an export wrote: a record a workload.
 
     Attributes:
-        left_out: Records of kernels whose search space has changed since; a table has one for each
-            kernel.
+        left_out: Records of kernels that, or whose search space, have changed since: a table holds
+            one version of each kernel.
     """
 
     written: tuple[Best, ...]
@@ -37,6 +37,7 @@ class Exported:
 def table_kernel(definition: Definition) -> dict[str, Any]:
     """Returns a kernel's entry in a table: what the run time must know to check a config."""
     return {
+        "space": space_argument(definition),
         "dims": list(definition.dims),
         "dtypes": list(definition.dtypes),
         "arguments": {spec.name: spec.text for spec in (*definition.inputs, *definition.outputs)},
@@ -85,7 +86,7 @@ def export(
         if not found:
             raise TunerError(f"{store.path}: no correct trial to export")
     newest = {best.study.info.kernel: best.study for best in sorted(found, key=_created)}
-    current = [best for best in found if _rules_of(best.study) == _rules_of(newest[_kernel(best)])]
+    current = [best for best in found if _version(best.study) == _version(newest[_kernel(best)])]
     _write(Path(output), _table(current))
     return Exported(tuple(current), tuple(best for best in found if best not in current))
 
@@ -100,6 +101,10 @@ def _kernel(best: Best) -> str:
 
 def _rules_of(study: Study) -> Any:
     return study.info.rules["kernel"]
+
+
+def _version(study: Study) -> tuple[Any, Any]:
+    return _rules_of(study), study.info.fingerprint.get("kernel_hash")
 
 
 def _table(found: Sequence[Best]) -> dict[str, Any]:

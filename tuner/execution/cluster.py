@@ -155,19 +155,23 @@ class RayExecutor:
         self._ready.append(measurement)
 
     def _enforce_deadlines(self) -> None:
-        now = time.monotonic()
+        """Replaces workers whose time is over and of whom no answer waits to be read."""
+        import ray
+
         for worker in self._workers:
-            if (
-                worker.stream is not None
-                and worker.outstanding
-                and now - worker.since > self._timeout_s
-            ):
+            while self._is_late(worker) and ray.wait([worker.stream], timeout=0)[0]:
+                self._receive(worker)
+            if self._is_late(worker):
                 late = worker.outstanding.popleft()
                 reason = f"took longer than {self._timeout_s:g} s"
                 self._ready.append(
                     Measurement(late.number, Status.TIMEOUT, self._kind, reason=reason)
                 )
                 self._replace(worker, None)
+
+    def _is_late(self, worker: _Worker) -> bool:
+        busy = worker.stream is not None and bool(worker.outstanding)
+        return busy and time.monotonic() - worker.since > self._timeout_s
 
     def _replace(self, worker: _Worker, died_of: str | None) -> None:
         """Starts another actor; the candidate that a worker died of is tried again, at most

@@ -43,6 +43,7 @@ class Outcome:
         measured: Trials that this run measured; the others came from the database.
         elapsed_s: Wall-clock seconds of this run's search.
         interrupted: Whether it was stopped before its end.
+        unverified: Why the best config could not be checked, where the check itself failed.
     """
 
     study: int
@@ -58,6 +59,7 @@ class Outcome:
     measured: int
     elapsed_s: float
     interrupted: bool
+    unverified: str
     space_file: Path
     kernel_file: Path
     database: Path

@@ -54,21 +54,21 @@ def tune(
         if name not in names:
             raise unknown("setting of a job:", name, names)
     prepared = prepare(Job(kernel, shape, **settings))
+    if prepared.job.resume and not database_path(prepared.job.results).is_file():
+        raise TunerError(f"nothing to resume: there is no {database_path(prepared.job.results)}")
     name = "-".join(part.replace("/", "_") for part in prepared.info.key)
     with (
         locked(prepared.job.results, name),
         Store(prepared.job.results, create=True) as store,
-        _interrupts() as interrupted,
     ):
-        return _Run(prepared, store, progress or (lambda _: None), interrupted).run()
+        return _Run(prepared, store, progress or (lambda _: None)).run()
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
+def _interrupts(event: threading.Event) -> Iterator[None]:
     """Turns the first Ctrl-C into a flag; the second one interrupts as usual."""
-    event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield
         return
 
     def once(*_: object) -> None:
@@ -77,7 +77,7 @@ def _interrupts() -> Iterator[threading.Event]:
 
     before = signal.signal(signal.SIGINT, once)
     try:
-        yield event
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -89,9 +89,10 @@ class _Run:
     prepared: Prepared
     store: Store
     report: Callable[[Progress], None]
-    interrupted: threading.Event
+    interrupted: threading.Event = field(default_factory=threading.Event)
     known: dict[str, Trial] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    unverified: str = ""
     measured: int = 0
     started: float = 0.0
     stopped: float = 0.0
@@ -107,10 +108,13 @@ class _Run:
         self.started = time.monotonic()
         try:
             study = study or self.store.start(self.prepared.info)
-            self._search(study, executor)
-            self.stopped = time.monotonic()
-            if job.verify == "best" and not self.interrupted.is_set():
-                self._verify_best(study, executor)
+            with _interrupts(self.interrupted):
+                if self.known:
+                    self._report()
+                self._search(study, executor)
+                self.stopped = time.monotonic()
+                if job.verify != "none":
+                    self._verify_best(study, executor)
         finally:
             executor.close()
         if not self.interrupted.is_set():
@@ -124,18 +128,22 @@ class _Run:
         if not mine:
             there = f"{self.prepared.workload} on {info.device}"
             raise TunerError(f"nothing to resume: {self.store.path} has no study of {there}")
-        then, now = mine[-1].info.fingerprint, dict(info.fingerprint)
-        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-        if changed:
+        now = {**info.fingerprint, **info.settings}
+        then = [{**study.info.fingerprint, **study.info.settings} for study in mine]
+        if now not in then:
+            old = then[-1]
+            names = [name for name in {**old, **now} if old.get(name) != now.get(name)]
+            told = ", ".join(f"{name} was {old.get(name)}, is {now.get(name)}" for name in names)
             raise TunerError(
-                f"cannot resume study {mine[-1].id}: {', '.join(changed)} changed since; "
-                "start a new one without --resume"
+                f"cannot resume study {mine[-1].id}: {told}; start a new one without --resume"
             )
-        self.known = {_key(trial.config): trial for trial in self.store.trials(mine[-1].id)}
+        study = next(s for s, found in zip(mine[::-1], then[::-1], strict=True) if found == now)
+        self.store.restate(study.id, info.command)
+        self.known = {_key(trial.config): trial for trial in self.store.trials(study.id)}
         self.failures.update(
             t.status.value for t in self.known.values() if t.status != Status.CORRECT
         )
-        return mine[-1]
+        return study
 
     def _search(self, study: Study, executor: Executor) -> None:
         """Asks, hands out and tells until the trials are used up.
@@ -187,7 +195,10 @@ class _Run:
         self._report()
 
     def _verify_best(self, study: Study, executor: Executor) -> None:
-        """Checks the fastest config; one that is wrong loses its time, and the next is checked."""
+        """Checks the fastest config; one that is wrong loses its time, and the next is checked.
+
+        Where the check itself fails, the times stay and the best config stays unverified.
+        """
         while (best := best_trial(list(self.known.values()))) is not None and not best.verified:
             config = best.config
             check = self.prepared.verification_arguments(config)
@@ -199,6 +210,9 @@ class _Run:
                 answers = executor.wait(POLL_S)
             checked = answers[0]
             right = checked.status == Status.CORRECT
+            if not right and checked.status != Status.CORRECTNESS:
+                self.unverified = f"{checked.status}: {checked.reason}"
+                return
             kept = dataclasses.replace(checked, latency_us=best.latency_us if right else None)
             for trial in self.store.append(study.id, [(config, kept)]):
                 self.known[_key(trial.config)] = trial
@@ -238,6 +252,7 @@ class _Run:
             measured=self.measured,
             elapsed_s=(self.stopped or time.monotonic()) - self.started,
             interrupted=self.interrupted.is_set(),
+            unverified=self.unverified,
             space_file=prepared.definition.path,
             kernel_file=prepared.definition.kernel_file,
             database=database_path(prepared.job.results),

@@ -100,7 +100,7 @@ def prepare(job: Job) -> Prepared:
     core = device(job.device)
     space = SearchSpace(definition.rules, definition.scope(workload, core.facts()))
     problem = Problem(
-        kernel=read_kernel(definition.kernel_file, definition.entry),
+        kernel=read_kernel(definition.kernel_file, definition.entry, definition.reference),
         arguments=definition.arguments(workload),
         device=job.device,
         backend=job.backend,
@@ -120,7 +120,7 @@ def prepare(job: Job) -> Prepared:
         fingerprint={**backend.fingerprint(), "space_hash": definition.space_hash},
         rules={"kernel": table_kernel(definition), "device": core.facts()},
         default=space.config(space.default),
-        settings={"seed": job.seed, "sampler": job.sampler, "workers": job.workers, "ray": job.ray},
+        settings={"seed": job.seed, "sampler": job.sampler},
         command=_command(job, workload),
         roofline_us=core.roofline_us(flops, moved, DTYPE_BYTES[workload.dtype]),
     )

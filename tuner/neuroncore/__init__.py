@@ -1,10 +1,11 @@
 """One NeuronCore: devices, memory, and the time a recorded program takes."""
 
-from tuner.neuroncore.device import Constant, Device, constants, device, device_names
+from tuner.neuroncore.device import TAGS, Constant, Device, constants, device, device_names
 from tuner.neuroncore.policy import POLICIES, Policy, policy
 
 __all__ = [
     "POLICIES",
+    "TAGS",
     "Constant",
     "Device",
     "Policy",

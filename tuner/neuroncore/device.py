@@ -13,10 +13,10 @@ import msgspec
 
 from tuner.runtime.errors import TunerError, unknown
 
-__all__ = ["Constant", "Device", "constants", "device", "device_names"]
+__all__ = ["TAGS", "Constant", "Device", "constants", "device", "device_names"]
 
 _FOLDER = Path(__file__).resolve().parent / "devices"
-_TAGS = {"D": "documented", "M": "measured", "R": "derived", "A": "assumed"}
+TAGS = {"D": "documented", "M": "measured", "R": "derived", "A": "assumed"}
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -255,9 +255,9 @@ def constants(name: str) -> list[Constant]:
 
 
 def _constant(name: str, entry: Mapping[str, Any], device_name: str) -> Constant:
-    if entry["tag"] not in _TAGS or not entry["source"]:
+    if entry["tag"] not in TAGS or not entry["source"]:
         raise TunerError(
-            f"device file {device_name}.toml: {name} needs a tag ({', '.join(_TAGS)}) and a source"
+            f"device file {device_name}.toml: {name} needs a tag ({', '.join(TAGS)}) and a source"
         )
     span = entry.get("range")
     return Constant(

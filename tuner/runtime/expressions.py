@@ -97,8 +97,11 @@ class Expression:
         text = " ".join(text.split())
         if len(text) > MAX_TEXT:
             raise TunerError(f"{where}: longer than {MAX_TEXT} characters")
-        if "#" in text:  # a comment: in one line it would hide what follows it
-            raise TunerError(f"{where}: {text!r}: '#' is not allowed here")
+        for (
+            sign
+        ) in "#\\":  # a comment would hide what follows it in one line; no text needs escapes
+            if sign in text:
+                raise TunerError(f"{where}: {text!r}: {sign!r} is not allowed here")
         try:
             root = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -112,4 +112,13 @@ def _kernel(name: str, data: Mapping[str, Any]) -> Kernel:
         raise TunerError(f"kernel {name!r}: the name of a dim or parameter is no text")
     constraints = tuple(Constraint(Expression(c["expr"]), c["why"]) for c in data["constraints"])
     rules = Rules(parameters, constraints)
-    return Kernel(name, tuple(data["dims"]), tuple(data["dtypes"]), dict(data["arguments"]), rules)
+    if not isinstance(data["space"], str):
+        raise TunerError(f"kernel {name!r}: its search space is no text")
+    return Kernel(
+        name,
+        data["space"],
+        tuple(data["dims"]),
+        tuple(data["dtypes"]),
+        dict(data["arguments"]),
+        rules,
+    )

@@ -5,6 +5,7 @@ process.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,11 +47,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What the run time must know of a kernel: its dims, its arguments' shapes, and its legal
-    configs.
+    """What the run time must know of a kernel: its dims, its arguments' shapes, its legal configs.
+
+    Attributes:
+        space: What `nki-tuner tune` takes to tune it.
     """
 
     name: str
+    space: str
     dims: tuple[str, ...]
     dtypes: tuple[str, ...]
     arguments: Mapping[str, str]
@@ -95,7 +99,7 @@ class _Question:
         """The command that would tune it."""
         shape = workload_key(self.kernel.dims, self.sizes)
         options = f"--shape {shape} --dtype {self.dtype} --device {self.device}"
-        return f"to tune it: nki-tuner tune {self.kernel.name} {options}"
+        return f"to tune it: nki-tuner tune {shlex.quote(self.kernel.space)} {options}"
 
     def scope(self, facts: Mapping[str, Value]) -> dict[str, Value]:
         """The names that constraints read, besides parameters."""

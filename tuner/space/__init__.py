@@ -1,6 +1,6 @@
 """Search spaces: the TOML files, the workloads they are bound to, and their valid configs."""
 
-from tuner.space.definition import Definition, bundled_spaces, find, read
+from tuner.space.definition import Definition, bundled_spaces, find, read, space_argument
 from tuner.space.searchspace import INACTIVE, SearchSpace
 from tuner.space.workload import Argument, ArgumentSpec, Workload, parse_argument, parse_sizes
 
@@ -16,4 +16,5 @@ __all__ = [
     "parse_argument",
     "parse_sizes",
     "read",
+    "space_argument",
 ]

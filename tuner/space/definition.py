@@ -21,7 +21,7 @@ from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Parameter, Rules, Value
 from tuner.space.workload import Argument, ArgumentSpec, Workload
 
-__all__ = ["Definition", "bundled_spaces", "find", "read"]
+__all__ = ["Definition", "bundled_spaces", "find", "read", "space_argument"]
 
 MAX_FILE_BYTES = 1 << 20
 MAX_VALUES = 1000
@@ -134,6 +134,14 @@ def bundled_spaces() -> list[str]:
     return bundled.names("search_spaces", ".toml")
 
 
+def space_argument(definition: Definition) -> str:
+    """Returns what `find` takes for a search space: its bundled name, else its path."""
+    bundled_folder = bundled.folder("search_spaces").resolve()
+    if definition.path.resolve().parent == bundled_folder:
+        return definition.name
+    return str(definition.path)
+
+
 def find(name: str) -> Definition:
     """Reads a search space by the path of its file or by its bundled name.
 
@@ -141,6 +149,11 @@ def find(name: str) -> Definition:
         TunerError: There is none of that name, or its content is wrong.
     """
     path = Path(name)
+    if path.suffix == ".py":
+        raise TunerError(
+            f"{name} is a kernel file: give the search space that names it (a .toml), or measure "
+            "one config of it with nki-tuner measure FILE.py:FUNCTION --arg ..."
+        )
     if path.suffix == ".toml" or os.sep in name:
         return read(path)
     if name not in bundled_spaces():
