@@ -6,9 +6,10 @@ in it. Names are loaded on first use, so that `import tuner.runtime` loads nothi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in typing, which takes long to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from tuner.database import export as export
     from tuner.job import Job as Job
     from tuner.job import Outcome as Outcome

@@ -9,14 +9,20 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
 
+TYPE_CHECKING = False  # as in typing, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    Functions = Mapping[str, Callable[..., Any]]
+    Evaluator = Callable[[Mapping[str, Any], Functions], Any]
+else:
+    Functions, Evaluator = Mapping, Callable
+
 __all__ = ["SCALARS", "Expression", "Functions", "round_up"]
 
-Functions = Mapping[str, Callable[..., Any]]
-Evaluator = Callable[[Mapping[str, Any], Functions], Any]
 
 MAX_TEXT = 2000
 MAX_EXPONENT = 64

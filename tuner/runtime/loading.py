@@ -7,12 +7,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Constraint, Parameter, Rules, Value
 from tuner.runtime.table import Kernel, Record, Table, check_sizes
+
+TYPE_CHECKING = False  # as in typing, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "load"]
 

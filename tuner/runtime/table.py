@@ -5,13 +5,15 @@ process.
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, Config, Rules, Value, workload_key
+
+TYPE_CHECKING = False  # as in typing, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Answer", "Kernel", "Record", "Table", "check_sizes"]
 
@@ -97,6 +99,8 @@ class _Question:
     @property
     def tune(self) -> str:
         """The command that would tune it."""
+        import shlex
+
         shape = workload_key(self.kernel.dims, self.sizes)
         options = f"--shape {shape} --dtype {self.dtype} --device {self.device}"
         return f"to tune it: nki-tuner tune {shlex.quote(self.kernel.space)} {options}"
