@@ -102,6 +102,38 @@ def _collect(
 
 
 @compiled
+def _take_over(
+    t: Any,
+    heirs: Any,
+    tensor_cell: Any,
+    writers: Any,
+    readers: Any,
+    inherited: Any,
+    stamp: Any,
+    node_instruction: Any,
+    node_next: Any,
+    used: Any,
+) -> Any:
+    """Makes a list of everybody who used the memory that tensor t takes over from `heirs`."""
+    head = -1
+    for b in heirs:
+        for cell in range(tensor_cell[b], tensor_cell[b + 1]):
+            if writers[cell] < 0 and readers[cell] == inherited[b]:
+                continue  # not used since: those who used b waited for that list
+            for source in (writers[cell], readers[cell]):
+                node = source
+                while node >= 0:
+                    p = node_instruction[node]
+                    if stamp[p] != t:
+                        stamp[p] = t
+                        head, node_instruction, node_next, used = _push(
+                            p, head, node_instruction, node_next, used
+                        )
+                    node = node_next[node]
+    return head, node_instruction, node_next, used
+
+
+@compiled
 def _link(
     operands: Any,
     tensor_of: Any,
@@ -129,35 +161,27 @@ def _link(
     found = np.empty(4 * n + 64, np.int64)
     count = 0
     for i in range(n):
-        for column in range(
-            operands.shape[1]
-        ):  # a tensor's first access: its memory may have been another's
-            if operands[i, column] < 0:
+        for column in range(operands.shape[1]):
+            r = operands[i, column]
+            if r < 0 or seen[tensor_of[r]]:
                 continue
-            t = tensor_of[operands[i, column]]
-            if seen[t]:
-                continue
+            t = tensor_of[r]  # its first access: the memory may have been another's
             seen[t] = True
-            head = -1
-            for h in range(first_heir[t], first_heir[t + 1]):
-                b = bequeathers[h]
-                for cell in range(tensor_cell[b], tensor_cell[b + 1]):
-                    if writers[cell] < 0 and readers[cell] == inherited[b]:
-                        continue  # not used since: those who used b waited for that list
-                    for source in (writers[cell], readers[cell]):
-                        node = source
-                        while node >= 0:
-                            p = node_instruction[node]
-                            if inherited_stamp[p] != t:
-                                inherited_stamp[p] = t
-                                head, node_instruction, node_next, used = _push(
-                                    p, head, node_instruction, node_next, used
-                                )
-                            node = node_next[node]
-            inherited[t] = head
-            if head >= 0:
-                for cell in range(tensor_cell[t], tensor_cell[t + 1]):
-                    readers[cell] = head
+            heirs = bequeathers[first_heir[t] : first_heir[t + 1]]
+            inherited[t], node_instruction, node_next, used = _take_over(
+                t,
+                heirs,
+                tensor_cell,
+                writers,
+                readers,
+                inherited,
+                inherited_stamp,
+                node_instruction,
+                node_next,
+                used,
+            )
+            if inherited[t] >= 0:
+                readers[tensor_cell[t] : tensor_cell[t + 1]] = inherited[t]
         for column in range(1, operands.shape[1]):
             r = operands[i, column]
             if r >= 0:

@@ -9,7 +9,7 @@ nothing up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,8 @@ Ints = npt.NDArray[np.int64]
 NEVER = -(1 << 60)
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """What the timeline needs of a device, in picoseconds; `array` is the form the compiled loop
-    takes.
-    """
+class Parameters(NamedTuple):
+    """What the timeline needs of a device; times in whole picoseconds."""
 
     cross_engine_ps: int
     same_engine_ps: int
@@ -39,17 +36,13 @@ class Parameters:
     dma_issue_ps: int
     dma_engines: int
     matmul_tail_ps: int
+    psum_exclusive: bool
+    ramp: bool
     ramp_hold_ps: int
     ramp_rise_ps: int
     ramp_window_ps: int
-    psum_exclusive: int
-    ramp: int
     ramp_start_fraction: float
     ramp_threshold: float
-
-    def array(self) -> npt.NDArray[np.float64]:
-        """Returns the values in the order of the fields; whole picoseconds are exact in float64."""
-        return np.array([getattr(self, name) for name in self.__dataclass_fields__], np.float64)
 
 
 def parameters(device: Device) -> Parameters:
@@ -66,8 +59,8 @@ def parameters(device: Device) -> Parameters:
         ramp_hold_ps=picoseconds(t.ramp_hold_ns),
         ramp_rise_ps=picoseconds(t.ramp_rise_ns),
         ramp_window_ps=picoseconds(t.ramp_window_ns),
-        psum_exclusive=int(device.psum.vector_scalar_exclusive),
-        ramp=int(t.clock_ramp),
+        psum_exclusive=device.psum.vector_scalar_exclusive,
+        ramp=t.clock_ramp,
         ramp_start_fraction=t.ramp_start_fraction,
         ramp_threshold=t.ramp_threshold,
     )
@@ -131,7 +124,7 @@ def timeline(
         table[program.work_of],
         starts,
         predecessors,
-        settings.array(),
+        settings,
     )
     return Timeline(queue, start, done, int(done.max(initial=0)), busy)
 
@@ -147,12 +140,12 @@ def _ready(
         other = predecessors[k]
         if done[other] < 0:
             break
-        signal = p[1] if queue[other] == queue[i] else p[0]
-        latest = max(latest, done[other] + np.int64(signal))
+        signal = p.same_engine_ps if queue[other] == queue[i] else p.cross_engine_ps
+        latest = max(latest, done[other] + signal)
         k += 1
     checked[i] = k - starts[i]
     known[i] = latest
-    return latest if k == starts[i + 1] else np.int64(-1)
+    return latest if k == starts[i + 1] else -1
 
 
 @compiled
@@ -162,29 +155,62 @@ def _stretched(occupied: Any, now: Any, window: Any, ramp: Any, p: Any) -> Any:
     `window` holds the start and end of recent matmuls, `ramp` (first and last of them, their sum,
     ramp start).
     """
-    span = np.int64(p[9])
-    while ramp[0] < ramp[1] and window[ramp[0], 1] < now - span:
+    since = now - p.ramp_window_ps
+    while ramp[0] < ramp[1] and window[ramp[0], 1] < since:
         ramp[2] -= window[ramp[0], 1] - window[ramp[0], 0]
         ramp[0] += 1
     active = ramp[2]
-    if ramp[0] < ramp[1] and window[ramp[0], 0] < now - span:
-        active -= now - span - window[ramp[0], 0]
-    since = now - ramp[3]
-    if active < p[13] * span and since > p[7] + p[8]:
+    if ramp[0] < ramp[1] and window[ramp[0], 0] < since:
+        active -= since - window[ramp[0], 0]
+    rising = now - ramp[3]
+    if active < p.ramp_threshold * p.ramp_window_ps and rising > p.ramp_hold_ps + p.ramp_rise_ps:
         ramp[3] = now
-        since = np.int64(0)
-    if since < p[7]:
-        rate = p[12]
-    elif since < p[7] + p[8]:
-        rate = p[12] + (1.0 - p[12]) * (since - p[7]) / p[8]
-    else:
-        rate = 1.0
+        rising = 0
+    rate = 1.0
+    if rising < p.ramp_hold_ps:
+        rate = p.ramp_start_fraction
+    elif rising < p.ramp_hold_ps + p.ramp_rise_ps:
+        share = (rising - p.ramp_hold_ps) / p.ramp_rise_ps
+        rate = p.ramp_start_fraction + (1.0 - p.ramp_start_fraction) * share
     taken = np.int64(occupied / rate + 0.5)
     window[ramp[1], 0] = now
     window[ramp[1], 1] = now + taken
     ramp[1] += 1
     ramp[2] += taken
     return taken
+
+
+@compiled
+def _multiply(
+    at: Any, load: Any, move: Any, count: Any, state: Any, window: Any, ramp: Any, p: Any
+) -> Any:
+    """Runs the instructions of a matmul; returns how long TensorE was busy with them.
+
+    `state` is when the stationary operand is loaded, the moving one began and the moving one is
+    through; the next stationary operand loads while the moving one passes.
+    """
+    busy = 0
+    for _ in range(count):
+        state[0] = max(at, state[0], state[1]) + load
+        state[1] = max(state[2], state[0])
+        taken = _stretched(move, state[1], window, ramp, p) if p.ramp else move
+        state[2] = state[1] + taken
+        busy += taken
+    return busy
+
+
+@compiled
+def _transfer(at: Any, serve: Any, count: Any, dma_free: Any, p: Any) -> Any:
+    """Serves a transfer on the least busy DMA engines; returns when the last is through."""
+    if count < len(dma_free):
+        engines = np.argsort(dma_free, kind="mergesort")[:count]
+    else:
+        engines = np.arange(len(dma_free))
+    last = 0
+    for e in engines:
+        dma_free[e] = max(at + p.dma_start_ps, dma_free[e]) + serve
+        last = max(last, dma_free[e])
+    return last
 
 
 @compiled
@@ -197,27 +223,16 @@ def _simulate(queue: Any, n_queues: Any, cost: Any, starts: Any, predecessors: A
     done = np.full(n, -1, np.int64)
     checked = np.zeros(n, np.int64)
     known = np.zeros(n, np.int64)
-    candidate = np.full(
-        n_queues, -1, np.int64
-    )  # when the queue's head could start; -1 not known yet
+    candidate = np.full(n_queues, -1, np.int64)  # when a queue's head could start; -1: not known
     free = np.zeros(n_queues, np.int64)
-    dma_free = np.zeros(np.int64(p[5]), np.int64)
-    matmuls = 0
-    for i in range(n):
-        if cost[i, 0] != COMPUTE and cost[i, 0] != DMA:
-            matmuls += cost[i, 3]
-    window = np.zeros((matmuls + 1, 2), np.int64)
+    dma_free = np.zeros(p.dma_engines, np.int64)
+    window = np.zeros((cost[:, 3].sum() + 1, 2), np.int64)
     ramp = np.array([0, 0, 0, NEVER])
-    loaded = np.int64(
-        0
-    )  # TensorE: stationary operand in place, moving operand started, moving operand through
-    moving = np.int64(0)
-    moved = np.int64(0)
-    psum_free = np.int64(0)
+    tensor = np.zeros(3, np.int64)
+    psum_free = 0
     busy = np.zeros(5, np.int64)
     for _ in range(n):
-        chosen = -1
-        at = np.int64(0)
+        chosen, at = -1, 0
         for q in range(n_queues):
             if head[q] == end[q]:
                 continue
@@ -227,48 +242,26 @@ def _simulate(queue: Any, n_queues: Any, cost: Any, starts: Any, predecessors: A
                     continue
                 candidate[q] = max(ready, free[q])
             if chosen < 0 or candidate[q] < at:
-                chosen = q
-                at = candidate[q]
+                chosen, at = q, candidate[q]
         i = order[head[chosen]]
         head[chosen] += 1
         candidate[chosen] = -1
-        kind, issue, latency, count, psum = (
-            cost[i, 0],
-            cost[i, 1],
-            cost[i, 2],
-            cost[i, 3],
-            cost[i, 4],
-        )
+        kind, issue, latency, parts, psum = cost[i]
         if kind == COMPUTE:
-            if p[10] != 0 and psum > 0:
+            if p.psum_exclusive and psum > 0:
                 at = max(at, psum_free)
                 psum_free = at + psum
             free[chosen] = at + issue
             done[i] = at + latency
             busy[chosen] += issue
         elif kind == DMA:
-            free[chosen] = at + np.int64(p[4])
-            last = np.int64(0)
-            if count < len(dma_free):
-                engines = np.argsort(dma_free, kind="mergesort")[:count]
-            else:
-                engines = np.arange(len(dma_free))
-            for e in engines:
-                dma_free[e] = max(at + np.int64(p[2]), dma_free[e]) + issue
-                last = max(last, dma_free[e])
-            done[i] = last + np.int64(p[3])
-            busy[4] += issue * count
+            free[chosen] = at + p.dma_issue_ps
+            done[i] = _transfer(at, issue, parts, dma_free, p) + p.dma_done_ps
+            busy[4] += issue * parts
         else:
-            for _call in range(count):
-                loaded = (
-                    max(at, loaded, moving) + issue
-                )  # the next stationary operand loads behind this one
-                moving = max(moved, loaded)
-                taken = _stretched(latency, moving, window, ramp, p) if p[11] != 0 else latency
-                moved = moving + taken
-                busy[0] += taken
-            done[i] = moved + np.int64(p[6])
-            free[chosen] = moving
+            busy[0] += _multiply(at, issue, latency, parts, tensor, window, ramp, p)
+            free[chosen] = tensor[1]
+            done[i] = tensor[2] + p.matmul_tail_ps
         start[i] = at
     busy[4] //= len(dma_free)
     return start, done, busy
