@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.backends.small_kernel import write_kernel, write_space
 from tests.cli.console import Call, Said
 from tuner.cli import main
+
+# Machines are slow and noisy: the time of an example says nothing.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

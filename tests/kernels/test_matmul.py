@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.kernel import LoadedKernel, load_kernel, read_kernel
@@ -107,7 +107,7 @@ def test_equals_its_reference(loop_order: str, resident: str) -> None:
         assert error.max() <= 1, (shape, config)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(["bfloat16", "float32"]))
 def test_sums_of_small_integers_are_exact(data: st.DataObject, dtype: str) -> None:
     sizes = [1, 5, 127, 128, 129, 256, 300]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.neuroncore.programs import elementwise, load, matmul
@@ -179,7 +179,6 @@ def test_every_run_costs_its_overhead() -> None:
     assert pieces.issue_ps - of(load(8, 4096)).issue_ps == picoseconds(8 * 3 * 6.5)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 128), st.integers(1, 1 << 16), st.sampled_from(["trn1", "trn2", "trn3"]))
 def test_dma_never_beats_peak_bandwidth(rows: int, run_bytes: int, name: str) -> None:
     call = of(load(rows, run_bytes), name)

@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tuner.nki.isa as nisa
@@ -153,7 +153,6 @@ def live(program: Program, space: Space, unit: int) -> list[int]:
     return [total[i] for i in range(len(program))]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs(), st.sampled_from([2048, 4096, 8192]), st.integers(1, 3))
 def test_plan_fits_exactly_when_the_live_tensors_do(
     program: Program, sbuf: int, depth: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.neuroncore.programs import programs, small
@@ -21,7 +21,7 @@ policies = st.builds(
 
 
 @pytest.mark.parametrize("name", ["trn1", "trn2"])
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250)
 @given(program=programs(), rules=policies, sbuf=st.sampled_from([8192, 9216, 20480]))
 def test_agrees_with_reference(name: str, program: Program, rules: Policy, sbuf: int) -> None:
     device = small(name, sbuf)
@@ -39,7 +39,7 @@ def test_agrees_with_reference(name: str, program: Program, rules: Policy, sbuf:
     assert result.makespan == max(expected.done, default=0)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(program=programs(), rules=policies, sbuf=st.sampled_from([8192, 9216, 20480]))
 def test_waits_are_the_reference_s_without_the_implied(
     program: Program, rules: Policy, sbuf: int

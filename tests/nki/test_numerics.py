@@ -81,7 +81,7 @@ def test_matmul_accumulates_in_float32() -> None:
     assert inside(body) == 3 * 128 + 2.0**-10  # in bfloat16 it would be 384
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 128), st.integers(1, 128), st.integers(1, 512), st.integers(0, 99))
 def test_matmul_is_numpy_s(rows: int, columns: int, width: int, seed: int) -> None:
     random = np.random.default_rng(seed)

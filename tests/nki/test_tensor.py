@@ -50,7 +50,7 @@ def as_numpy(array: Array, key: Any, buffer: Buffer) -> Array:
     return found.reshape(found.shape + (1,) * (rank - found.ndim))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data(), st.sampled_from(BUFFERS))
 def test_indexing_is_numpy_s(data: st.DataObject, buffer: Buffer) -> None:
     dims = st.integers(1, 7)
@@ -127,7 +127,6 @@ def test_views_share_storage() -> None:
     inside(body)
 
 
-@settings(deadline=None)
 @given(st.permutations([2, 3, 4]), st.integers(0, 3), st.sampled_from(BUFFERS))
 def test_reshape_is_numpy_s(dims: list[int], cut: int, buffer: Buffer) -> None:
     def body() -> None:
@@ -177,7 +176,6 @@ FINITE = arrays.arrays(np.float32, 20, elements=st.floats(width=32, allow_nan=Fa
 TIES = st.integers(0, 0x7F7F).map(lambda high: np.uint32(high << 16 | 0x8000).view(np.float32))
 
 
-@settings(deadline=None)
 @given(FINITE | arrays.arrays(np.float32, 4, elements=TIES))
 def test_bfloat16_rounds_to_nearest_even(values: Array) -> None:
     found = rounded(values, "bfloat16")

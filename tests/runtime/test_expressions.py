@@ -49,7 +49,6 @@ SMALL = st.integers(-5, 5)
 LEAF = st.sampled_from(("a", "b", "K")) | st.integers(0, 5).map(str)
 
 
-@settings(deadline=None)
 @given(arithmetic(LEAF, "+ - * // % /"), SMALL, SMALL, SMALL)
 def test_arithmetic_is_that_of_python(text: str, a: int, b: int, K: int) -> None:
     values = {"a": a, "b": b, "K": K}
@@ -76,14 +75,12 @@ CONDITION = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(CONDITION, SMALL, SMALL, SMALL, st.sampled_from("xyz"))
 def test_conditions_are_those_of_python(text: str, a: int, b: int, K: int, w: str) -> None:
     values = {"a": a, "b": b, "K": K, "w": w}
     assert Expression(text).evaluate(values) is python_value(text, values)
 
 
-@settings(deadline=None)
 @given(
     arithmetic(LEAF, "+ - * // % /") | CONDITION,
     st.lists(st.tuples(SMALL, SMALL, st.sampled_from("xyz")), min_size=1, max_size=6),
@@ -213,7 +210,7 @@ def value_or_error(text: str) -> Any:
         return error
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=40) | st.lists(TOKENS, max_size=30).map(" ".join))
 def test_any_text_parses_and_evaluates_or_is_a_tuner_error(text: str) -> None:
     result = value_or_error(text)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 
 from tests.runtime.small_rules import (
     SCOPE,
@@ -93,7 +93,6 @@ def _chain_of_conditions() -> tuple[Rules, Config]:
     return rules, rules.complete({}, SCOPE)
 
 
-@settings(deadline=None)
 @given(rules_and_start())
 @example(_chain_of_conditions())
 def test_nearest_legal_is_legal_and_no_config_is_nearer(case: tuple[Rules, Config]) -> None:

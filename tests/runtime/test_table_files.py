@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.runtime.small_table import TABLE, Open
@@ -90,7 +90,6 @@ def load_or_error(path: Path) -> Table | TunerError:
         return error
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_table_is_an_error_or_can_be_used(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner import bundled
@@ -191,7 +191,6 @@ def matmul_trials(draw: st.DrawFn) -> tuple[dict[str, int], str, dict[str, Any]]
     return sizes, draw(st.sampled_from(MATMUL.dtypes)), chosen
 
 
-@settings(deadline=None)
 @given(matmul_trials())
 def test_the_verification_workload_runs_every_loop_twice_with_the_same_remainder(
     trial: tuple[dict[str, int], str, dict[str, Any]],

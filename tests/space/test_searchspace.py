@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.runtime.small_rules import (
@@ -41,7 +41,6 @@ DIVIDED = rules_of(
 )
 
 
-@settings(deadline=None)
 @given(small_rules())
 @example(COUNTED)
 @example(DIVIDED)
@@ -55,7 +54,6 @@ def test_it_holds_exactly_the_legal_configs(rules: Rules) -> None:
         assert sorted((space.config(row) for row in range(len(space))), key=key) == expected
 
 
-@settings(deadline=None)
 @given(small_rules())
 def test_a_row_and_its_config_are_found_from_each_other(rules: Rules) -> None:
     space = opened(rules)
@@ -86,7 +84,6 @@ def test_a_config_that_is_not_valid_has_no_row(config: Config) -> None:
         space.row(config)
 
 
-@settings(deadline=None)
 @given(rules_and_start(), st.randoms(use_true_random=False))
 def test_nearest_is_the_nearest_that_is_not_taken(
     case: tuple[Rules, Config], random: Random
@@ -103,7 +100,6 @@ def test_nearest_is_the_nearest_that_is_not_taken(
     )
 
 
-@settings(deadline=None)
 @given(rules_and_start())
 def test_nearest_and_nearest_legal_are_as_far(case: tuple[Rules, Config]) -> None:
     rules, start = case
@@ -114,7 +110,6 @@ def test_nearest_and_nearest_legal_are_as_far(case: tuple[Rules, Config]) -> Non
     assert away(rules, start, near) == pytest.approx(away(rules, start, legal))
 
 
-@settings(deadline=None)
 @given(small_rules())
 def test_default_is_the_default_config_or_as_near_as_can_be(rules: Rules) -> None:
     space = opened(rules)

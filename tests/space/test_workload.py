@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.runtime.errors import TunerError
 from tuner.space import Argument, ArgumentSpec, Workload, parse_argument, parse_sizes
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("MKNB"), st.integers(1, 2**31), min_size=1))
 def test_sizes_are_read_as_a_workload_writes_them(sizes: dict[str, int]) -> None:
     workload = Workload.of("k", tuple(sizes), ("float32",), sizes, "float32")
