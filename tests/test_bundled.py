@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,16 @@ def test_the_working_directory_changes_nothing(
     (tmp_path / "kernels").mkdir()
     monkeypatch.chdir(tmp_path)
     assert bundled.folder("kernels") == before
+
+
+def test_the_package_hands_out_its_names_when_they_are_asked_for() -> None:
+    code = (
+        "import sys, tuner; before = set(sys.modules); tuner.runtime.load; tuner.tune; tuner.export"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('tuner.runtime' in before, 'tuner.job' in before)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == ["False", "False"]

@@ -10,13 +10,14 @@ TYPE_CHECKING = False  # as in typing, which takes long to import
 if TYPE_CHECKING:
     from typing import Any
 
+    from tuner import runtime as runtime
     from tuner.database import export as export
     from tuner.job import Job as Job
     from tuner.job import Outcome as Outcome
     from tuner.job import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["Job", "Outcome", "export", "tune"]
+__all__ = ["Job", "Outcome", "export", "runtime", "tune"]
 
 _HOME = {
     "Job": "tuner.job",
@@ -27,10 +28,12 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
     import importlib
 
+    if name == "runtime":
+        return importlib.import_module("tuner.runtime")
+    if name not in _HOME:
+        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
