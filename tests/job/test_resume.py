@@ -10,8 +10,10 @@ import pytest
 
 from tests.backends.small_kernel import KERNEL, write_space
 from tests.job.jobs import Tune, keys, stored
+from tuner.backends import Problem
 from tuner.database import Store
-from tuner.job import Outcome, Progress
+from tuner.execution import SerialExecutor
+from tuner.job import Outcome, Progress, run
 from tuner.runtime.errors import TunerError
 
 
@@ -19,7 +21,7 @@ def interrupt_after(count: int) -> Callable[[Progress], None]:
     """Ctrl-C when so many trials of a run came back."""
 
     def report(progress: Progress) -> None:
-        if progress.measured == count:
+        if progress.measured == count and not progress.stopping:
             os.kill(os.getpid(), signal.SIGINT)
 
     return report
@@ -159,3 +161,21 @@ def test_nothing_to_resume_leaves_no_database(tune_small: Tune, tmp_path: Path) 
     with pytest.raises(TunerError, match="nothing to resume"):
         tune_small(resume=True)
     assert not list(tmp_path.rglob("*.sqlite3"))
+
+
+def test_ctrl_c_while_workers_start_leaves_no_study(
+    tune_small: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(SerialExecutor):
+        def __init__(self, problem: Problem) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            super().__init__(problem)
+
+    seen: list[Progress] = []
+    monkeypatch.setattr(run, "SerialExecutor", Slow)
+    with pytest.raises(KeyboardInterrupt):
+        tune_small(trials=2, progress=seen.append)
+    assert [(progress.done, progress.stopping) for progress in seen] == [(0, True)]
+    (database,) = tmp_path.rglob("*.sqlite3")
+    with Store(database.parent.parent) as store:
+        assert store.studies() == []

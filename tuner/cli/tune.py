@@ -107,7 +107,7 @@ class _progress:  # noqa: N801 - a context manager
             self._bar.update(self._task, completed=state.done, total=state.trials, **fields)
             return
         share = state.done / state.trials
-        if share - self._printed >= LINE_EVERY or state.done >= state.trials:
+        if share - self._printed >= LINE_EVERY or state.done >= state.trials or state.stopping:
             self._printed = share
             line = f"tuning {state.done}/{state.trials} " + " ".join(
                 v for v in fields.values() if v
@@ -118,6 +118,8 @@ class _progress:  # noqa: N801 - a context manager
 def _fields(state: Progress) -> dict[str, str]:
     left = max(state.trials - state.done, 0)
     eta = f"eta {left / state.per_s:.0f} s" if state.per_s and left else ""
+    if state.stopping:
+        eta = "stopping, Ctrl-C again to abort"
     failed = _failed(state.failures)
     return {
         "best": f"best {microseconds(state.best_us, state.kind)}"

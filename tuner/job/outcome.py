@@ -24,6 +24,7 @@ class Progress:
     kind: str
     failures: Mapping[str, int]
     elapsed_s: float
+    stopping: bool = False
 
     @property
     def per_s(self) -> float:

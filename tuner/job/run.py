@@ -65,15 +65,15 @@ def tune(
 
 
 @contextmanager
-def _interrupts(event: threading.Event) -> Iterator[None]:
-    """Turns the first Ctrl-C into a flag; the second one interrupts as usual."""
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Turns the first Ctrl-C into a call of `stop`; the second one interrupts as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def once(*_: object) -> None:
-        event.set()
         signal.signal(signal.SIGINT, before)
+        stop()
 
     before = signal.signal(signal.SIGINT, once)
     try:
@@ -98,28 +98,38 @@ class _Run:
     stopped: float = 0.0
 
     def run(self) -> Outcome:
+        """Runs to the end or the first Ctrl-C; KeyboardInterrupt if that comes while workers start."""
         job = self.prepared.job
         study = self._resumed() if job.resume else None
-        executor: Executor
-        if job.ray == SERIAL:
-            executor = SerialExecutor(self.prepared.problem)
-        else:
-            executor = RayExecutor(self.prepared.problem, job.workers, job.ray, job.timeout_s)
         self.started = time.monotonic()
-        try:
-            study = study or self.store.start(self.prepared.info)
-            with _interrupts(self.interrupted):
+        with _interrupts(self._stop):  # Ray does not survive an exception while it starts
+            executor = self._executor()
+            try:
+                if self.interrupted.is_set():
+                    raise KeyboardInterrupt
+                self.started = time.monotonic()
+                study = study or self.store.start(self.prepared.info)
                 if self.known:
                     self._report()
                 self._search(study, executor)
                 self.stopped = time.monotonic()
                 if job.verify != "none":
                     self._verify_best(study, executor)
-        finally:
-            executor.close()
+            finally:
+                executor.close()
         if not self.interrupted.is_set():
             self.store.finish(study.id)
         return self._outcome(study)
+
+    def _stop(self) -> None:
+        self.interrupted.set()
+        self._report()
+
+    def _executor(self) -> Executor:
+        job = self.prepared.job
+        if job.ray == SERIAL:
+            return SerialExecutor(self.prepared.problem)
+        return RayExecutor(self.prepared.problem, job.workers, job.ray, job.timeout_s)
 
     def _resumed(self) -> Study:
         """Returns the study to go on with, and learns its trials."""
@@ -199,7 +209,10 @@ class _Run:
 
         Where the check itself fails, the times stay and the best config stays unverified.
         """
-        while (best := best_trial(list(self.known.values()))) is not None and not best.verified:
+        while not self.interrupted.is_set():
+            best = best_trial(list(self.known.values()))
+            if best is None or best.verified:
+                return
             config = best.config
             check = self.prepared.verification_arguments(config)
             executor.submit(Candidate(0, config, check, timed=False))
@@ -233,6 +246,7 @@ class _Run:
                 kind=self.prepared.info.kind,
                 failures=dict(self.failures),
                 elapsed_s=time.monotonic() - self.started,
+                stopping=self.interrupted.is_set(),
             )
         )
 
