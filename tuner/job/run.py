@@ -98,7 +98,7 @@ class _Run:
     stopped: float = 0.0
 
     def run(self) -> Outcome:
-        """Runs to the end or the first Ctrl-C; KeyboardInterrupt if that comes while workers start."""
+        """Runs to the end or the first Ctrl-C; KeyboardInterrupt if workers still start then."""
         job = self.prepared.job
         study = self._resumed() if job.resume else None
         self.started = time.monotonic()
