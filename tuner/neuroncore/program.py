@@ -14,24 +14,38 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "MAX_OPERANDS",
+    "ACCUMULATED",
+    "BYTE_HIGH",
+    "BYTE_LOW",
+    "MODE",
+    "READ",
+    "ROW_HIGH",
+    "ROW_LOW",
+    "TENSOR",
+    "WRITTEN",
     "DmaWork",
     "ElementwiseWork",
     "Engine",
     "MatmulWork",
     "Operand",
     "Program",
+    "Site",
     "Space",
-    "TensorInfo",
     "Work",
 ]
 
-MAX_OPERANDS = 4
-"""Operands of an instruction: the written one first, then those it reads."""
+TENSOR, MODE, ROW_LOW, ROW_HIGH, BYTE_LOW, BYTE_HIGH = range(6)
+"""Columns of `Program.accesses`."""
+
+READ, WRITTEN, ACCUMULATED = range(3)
+"""Values of the MODE column; ACCUMULATED: a matmul adds to what earlier ones left in PSUM."""
 
 
 class Engine(IntEnum):
-    """The streams that issue in order: four compute engines, and DMA into SBUF and into HBM."""
+    """The streams that issue in order: four compute engines, and DMA into SBUF and into HBM.
+
+    ANY is a compute engine of the compiler's choice: the policy settles it.
+    """
 
     TENSOR = 0
     VECTOR = 1
@@ -39,6 +53,7 @@ class Engine(IntEnum):
     GPSIMD = 3
     LOAD = 4
     STORE = 5
+    ANY = 6
 
 
 class Space(IntEnum):
@@ -58,30 +73,71 @@ class Operand(NamedTuple):
 
 
 class MatmulWork(NamedTuple):
-    """nc_matmul: rows of contraction, free sizes of the operands (elements)."""
+    """nc_matmul, or nc_transpose on TensorE.
+
+    Attributes:
+        contraction: Rows that are summed over (of a transpose: partitions of its input).
+        stationary_free: Columns of the stationary operand, elements.
+        moving_free: Columns of the moving operand, elements.
+        itemsize: Bytes of an operand's element; 4 is float32.
+        transpose: Moves data only: no floating-point operations.
+        onezero: An operand is declared to hold ones and zeros, which halves float32 passes.
+        double_row: float8, two rows of contraction a cycle.
+        tile: (first row, rows, first column, columns) of the array it occupies; all of it by
+            default.
+    """
 
     contraction: int
     stationary_free: int
     moving_free: int
-    fp32: bool
+    itemsize: int
+    transpose: bool = False
+    onezero: bool = False
+    double_row: bool = False
+    tile: tuple[int, int, int, int] = (0, 128, 0, 128)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations."""
+        if self.transpose:
+            return 0
+        rows = self.contraction * (2 if self.double_row else 1)
+        return 2 * rows * self.stationary_free * self.moving_free
 
 
 class ElementwiseWork(NamedTuple):
-    """An instruction of VectorE, ScalarE or GpSimdE on `elements` per partition; `operands[0]` is
-    written.
+    """An instruction of VectorE, ScalarE or GpSimdE on `elements` per partition.
+
+    Attributes:
+        opcode: Name of the nki.isa function.
+        engine: Where it runs; Engine.ANY leaves it to the policy.
+        elements: Elements per partition that it walks over (of a reduction: its input's).
+        operands: The written one first.
+        table: Activation function whose table ScalarE needs; "" for none.
+        zero: memset: the value is zero.
+        reduces: It also reads out a reduction register.
     """
 
     opcode: str
     engine: Engine
     elements: int
     operands: tuple[Operand, ...]
-    loads_table: bool = False
+    table: str = ""
     zero: bool = False
+    reduces: bool = False
 
 
 class DmaWork(NamedTuple):
-    """A dma_copy between `partitions` rows, each of `runs` pieces of `run_bytes` contiguous in
-    HBM.
+    """A DMA transfer of `partitions` rows, each of `runs` pieces of `run_bytes` contiguous in HBM.
+
+    Attributes:
+        engine: LOAD or STORE: the direction, seen from SBUF (within HBM: STORE).
+        rows_contiguous: All rows together are one run in HBM.
+        transpose: "" or where the transposed source is: "hbm", "sbuf".
+        dge: Who makes the descriptors: "unknown", "none", "hwdge", "swdge".
+        trigger: Engine whose stream triggers it; None leaves it to the policy.
+        read_bytes: Bytes that cross from HBM.
+        written_bytes: Bytes that cross to HBM.
     """
 
     engine: Engine
@@ -89,57 +145,87 @@ class DmaWork(NamedTuple):
     runs: int
     run_bytes: int
     rows_contiguous: bool
+    transpose: str = ""
+    dge: str = "unknown"
+    trigger: Engine | None = None
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 Work = MatmulWork | ElementwiseWork | DmaWork
 
 
-class TensorInfo(NamedTuple):
-    """One allocation: bytes per partition (HBM: in all), and the place in the kernel that made
-    it.
+class Site(NamedTuple):
+    """A place in the kernel that allocates.
+
+    Attributes:
+        name: The tensor's name, for messages.
+        place: File and line.
+        looped: Inside a loop of the kernel, or in a helper called from one.
     """
 
-    space: Space
-    bytes: int
     name: str
-    site: str
+    place: str
+    looped: bool
 
 
 @dataclass(frozen=True)
 class Program:
-    """A recorded kernel.
+    """A recorded kernel, every instruction of it in program order.
+
+    A tensor is a rectangle: on chip its partitions by the bytes of a partition; in HBM the rows of
+    its last dimension by the bytes of a row. An access covers a rectangle of one tensor (where a
+    view is no rectangle, the smallest one around it).
 
     Attributes:
         works: The distinct pieces of work.
         work_of: Shape (instructions,): index into `works`.
-        tensors: The allocations, in order.
-        ranges: Shape (ranges, 3): tensor, first byte, one past the last byte (per partition on
-            chip).
-        operands: Shape (instructions, MAX_OPERANDS): index into `ranges`, -1 for none; column 0 is
-            written.
-        flops: Floating-point operations of all matmuls.
-        hbm_read_bytes: Bytes that cross from HBM.
-        hbm_written_bytes: Bytes that cross to HBM.
+        lines: The distinct places in the kernel's source that issue instructions, "file.py:12".
+        line_of: Shape (instructions,): index into `lines`.
+        first_access: Shape (instructions + 1,): instruction i accesses
+            `accesses[first_access[i]:first_access[i + 1]]`, what it writes first.
+        accesses: Shape (accesses, 6), columns TENSOR, MODE, ROW_LOW, ROW_HIGH, BYTE_LOW, BYTE_HIGH
+            (one past the last).
+        sites: The distinct places that allocate.
+        space: Shape (tensors,): Space of each tensor; tensors are in order of allocation.
+        rows: Shape (tensors,): partitions, or rows in HBM.
+        row_bytes: Shape (tensors,): bytes per partition or row.
+        site: Shape (tensors,): index into `sites`.
     """
 
     works: tuple[Work, ...]
     work_of: npt.NDArray[np.int32]
-    tensors: tuple[TensorInfo, ...]
-    ranges: npt.NDArray[np.int64]
-    operands: npt.NDArray[np.int32]
-    flops: int
-    hbm_read_bytes: int
-    hbm_written_bytes: int
+    lines: tuple[str, ...]
+    line_of: npt.NDArray[np.int32]
+    first_access: npt.NDArray[np.int64]
+    accesses: npt.NDArray[np.int32]
+    sites: tuple[Site, ...]
+    space: npt.NDArray[np.int8]
+    rows: npt.NDArray[np.int32]
+    row_bytes: npt.NDArray[np.int64]
+    site: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.work_of)
 
-    def engine_of(self) -> npt.NDArray[np.int8]:
-        """Returns the engine of every instruction, shape (instructions,)."""
-        engines = np.array([engine(work) for work in self.works], np.int8)
-        return engines[self.work_of] if len(self) else np.empty(0, np.int8)
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Returns how often each piece of work occurs, shape (works,)."""
+        return np.bincount(self.work_of, minlength=len(self.works))
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of all matmuls."""
+        per_work = [w.flops if isinstance(w, MatmulWork) else 0 for w in self.works]
+        return int(self.counts() @ np.array(per_work, np.int64)) if per_work else 0
 
-def engine(work: Work) -> Engine:
-    """The engine that does a piece of work."""
-    return Engine.TENSOR if isinstance(work, MatmulWork) else work.engine
+    @property
+    def hbm_read_bytes(self) -> int:
+        """Bytes that cross from HBM."""
+        per_work = [w.read_bytes if isinstance(w, DmaWork) else 0 for w in self.works]
+        return int(self.counts() @ np.array(per_work, np.int64)) if per_work else 0
+
+    @property
+    def hbm_written_bytes(self) -> int:
+        """Bytes that cross to HBM."""
+        per_work = [w.written_bytes if isinstance(w, DmaWork) else 0 for w in self.works]
+        return int(self.counts() @ np.array(per_work, np.int64)) if per_work else 0
