@@ -1,7 +1,7 @@
 """One NeuronCore: devices, memory, and the time a recorded program takes."""
 
 from tuner.neuroncore.device import TAGS, Constant, Device, constants, device, device_names
-from tuner.neuroncore.policy import POLICIES, Policy, policy
+from tuner.neuroncore.policy import Policy, policy, policy_names
 
 __all__ = [
     "POLICIES",
@@ -13,4 +13,5 @@ __all__ = [
     "device",
     "device_names",
     "policy",
+    "policy_names",
 ]
