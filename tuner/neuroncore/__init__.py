@@ -4,7 +4,6 @@ from tuner.neuroncore.device import TAGS, Constant, Device, constants, device, d
 from tuner.neuroncore.policy import Policy, policy, policy_names
 
 __all__ = [
-    "POLICIES",
     "TAGS",
     "Constant",
     "Device",

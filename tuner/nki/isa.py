@@ -69,8 +69,7 @@ def dma_copy(
             raise NkiValidationError(f"dma_copy cannot reach PSUM ({operand!r})")
     if dst.size != src.size:
         raise NkiValidationError(f"dma_copy of {src.size} elements {src!r} into {dst.size} {dst!r}")
-    recorder.emit(_dma_work(dst, src), dst, src)
-    recorder.count_dma(dst, src)
+    recorder.emit(_dma_work(dst, src), (dst,), (src,))
     if recorder.numeric:
         dst.write(src.read().reshape(dst.shape))
 
@@ -105,9 +104,9 @@ def nc_matmul(
     )
     check_matmul(recorder.device, dst, stationary, moving)
     work = MatmulWork(
-        stationary.shape[0], free_size(stationary), free_size(moving), stationary.itemsize == 4
+        stationary.shape[0], free_size(stationary), free_size(moving), stationary.itemsize
     )
-    recorder.emit(work, dst, stationary, moving)
+    recorder.emit(work, (dst,), (stationary, moving), accumulates=accumulate is not False)
     if recorder.numeric:
         _multiply(dst, stationary, moving, accumulate)
 
@@ -135,7 +134,7 @@ def tensor_copy(
 ) -> None:
     """Copies within SBUF and PSUM, casting through float32 where dtypes differ."""
     recorder = active()
-    on = _engine(engine, Engine.VECTOR)
+    on = _engine(engine, Engine.ANY)
     if on == Engine.SCALAR and not recorder.device.scalar.tensor_copy:
         raise NkiValidationError(
             f"tensor_copy: ScalarE of {recorder.device.name} has no such instruction"
@@ -152,7 +151,7 @@ def memset(
     recorder = active()
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise NkiValidationError(f"memset({value!r}): expected a number")
-    _elementwise(recorder, "memset", _engine(engine, Engine.GPSIMD), dst, zero=value == 0)
+    _elementwise(recorder, "memset", _engine(engine, Engine.ANY), dst, zero=value == 0)
     if recorder.numeric:
         dst.write(np.full(dst.shape, value, np.float32))
 
@@ -171,7 +170,7 @@ def tensor_tensor(
         raise NotSupportedError(f"nki.isa.tensor_tensor(op={op!r})")
     if data1.space == data2.space == Space.PSUM:
         raise NkiValidationError("tensor_tensor: at most one input may be in PSUM")
-    on = _engine(engine, Engine.VECTOR)
+    on = _engine(engine, Engine.ANY)
     if on == Engine.SCALAR:
         raise NkiValidationError("tensor_tensor: ScalarE cannot combine two tensors")
     _elementwise(recorder, "tensor_tensor", on, dst, data1, data2)
@@ -204,9 +203,7 @@ def activation(
     )
     if isinstance(scale, NkiTensor):
         raise NotSupportedError("nki.isa.activation(scale=tensor)")
-    loads_table = recorder.activation != op.name
-    recorder.activation = op.name
-    _elementwise(recorder, "activation", Engine.SCALAR, dst, data, loads_table=loads_table)
+    _elementwise(recorder, "activation", Engine.SCALAR, dst, data, table=op.name)
     if recorder.numeric:
         dst.write(ACTIVATIONS[op.name](data.read().reshape(dst.shape) * np.float32(scale)))
 
@@ -217,13 +214,13 @@ def _elementwise(
     on: Engine,
     dst: NkiTensor,
     *sources: NkiTensor,
-    loads_table: bool = False,
+    table: str = "",
     zero: bool = False,
 ) -> None:
     check_elementwise(recorder.device, opcode, on, dst, *sources)
     operands = tuple(Operand(o.space, o.itemsize, inner_stride(o)) for o in (dst, *sources))
-    work = ElementwiseWork(opcode, on, free_size(dst), operands, loads_table, zero)
-    recorder.emit(work, dst, *sources)
+    work = ElementwiseWork(opcode, on, free_size(dst), operands, table, zero)
+    recorder.emit(work, (dst,), sources)
 
 
 def _dma_work(dst: NkiTensor, src: NkiTensor) -> DmaWork:
@@ -239,8 +236,15 @@ def _dma_work(dst: NkiTensor, src: NkiTensor) -> DmaWork:
         run *= size
     contiguous = in_hbm.space == Space.HBM and run > row and run == in_hbm.size
     run = min(run, row)
-    side = Engine.STORE if to_hbm else Engine.LOAD
-    return DmaWork(side, partitions, -(-row // run), run * in_hbm.itemsize, contiguous)
+    return DmaWork(
+        Engine.STORE if to_hbm else Engine.LOAD,
+        partitions,
+        -(-row // run),
+        run * in_hbm.itemsize,
+        contiguous,
+        read_bytes=src.size * src.itemsize if src.space == Space.HBM else 0,
+        written_bytes=dst.size * dst.itemsize if to_hbm else 0,
+    )
 
 
 def _engine(asked: engine, default: Engine) -> Engine:

@@ -148,7 +148,7 @@ def _allocate(shape: Sequence[Any], dtype: str, buffer: Any, name: str) -> NkiTe
             raise NkiValidationError(
                 f"shape {list(sizes)}: {sizes[0]} partitions, {buffer!r} has {partitions}"
             )
-    return recorder.allocate(sizes, dtype, buffer, name, depth=3)
+    return recorder.allocate(sizes, dtype, buffer, name)
 
 
 def __getattr__(name: str) -> Any:

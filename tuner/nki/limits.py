@@ -52,10 +52,9 @@ def check_matmul(device: Device, dst: NkiTensor, stationary: NkiTensor, moving: 
 
 
 def _check_banks(device: Device, dst: NkiTensor) -> None:
-    first = dst.offset % dst.allocation.row_elements * dst.itemsize
-    extent = 1 + sum((n - 1) * s for n, s in zip(dst.shape[1:], dst.strides[1:], strict=True))
-    last = first + extent * dst.itemsize - 1
+    _, _, first, size = dst.rectangle()
     bank = device.psum.bank_bytes_per_partition
+    last = first + size - 1
     banks = last // bank - first // bank + 1
     if banks > device.tensor.matmul_banks_max:
         raise NkiValidationError(
@@ -90,7 +89,7 @@ def check_elementwise(
 def _check_partitions(*views: NkiTensor) -> None:
     """Partitions begin at 0; at most 64 of them also at 64, at most 32 also at any quarter."""
     for view in views:
-        start = view.offset // view.allocation.row_elements
+        start = view.row
         step = 128 if view.shape[0] > 64 else 64 if view.shape[0] > 32 else 32
         if start % step:
             raise NkiValidationError(

@@ -6,25 +6,29 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.program import (
-    MAX_OPERANDS,
-    MatmulWork,
-    Program,
-    Space,
-    TensorInfo,
-    Work,
-)
+from tuner.neuroncore.program import ACCUMULATED, READ, WRITTEN, Program, Site, Space, Work
 from tuner.nki.errors import NkiValidationError
-from tuner.nki.tensor import Allocation, Buffer, NkiTensor, Values, rounded, row_major
+from tuner.nki.recording import Recording, Stack
+from tuner.nki.symbolic import Index, Loop, NotSymbolicError, Whole
+from tuner.nki.tensor import (
+    Allocation,
+    Buffer,
+    NkiTensor,
+    Values,
+    rounded,
+    row_major,
+    uninitialised,
+)
 from tuner.runtime.rules import DTYPE_BYTES
 from tuner.space import Argument
 
@@ -51,94 +55,146 @@ class Recorder:
 
     Attributes:
         device: The core whose limits hold.
-        numeric: Whether tensors carry values.
+        numeric: Whether tensors carry values; loops then run pass by pass.
+        symbolic: Whether the bodies of loops are recorded once for many passes.
+        recording: What was collected.
     """
 
-    def __init__(self, device: Device, numeric: bool) -> None:
+    def __init__(self, device: Device, numeric: bool, symbolic: bool = False) -> None:
         self.device = device
         self.numeric = numeric
-        self.activation: str | None = None
-        self._tensors: list[TensorInfo] = []
-        self._works: dict[Work, int] = {}
-        self._work_of: list[int] = []
-        self._ranges: dict[tuple[int, int, int], int] = {}
-        self._operands: list[tuple[int, ...]] = []
-        self._hbm_read_bytes = 0
-        self._hbm_written_bytes = 0
+        self.symbolic = symbolic and not numeric
+        self.recording = Recording()
+        self._stack = self._opened(())
+        self._running = 0
+        self._instructions = self._accesses = self._tensors = 0
+        self._sites: dict[tuple[str, str, bool], int] = {}
+
+    def passes(self, numbers: range) -> Iterator[Whole]:
+        """Runs a loop's body once for many passes, in as many segments as its questions need."""
+        self._running += 1
+        if not self.symbolic:
+            yield from numbers
+        else:
+            done = 0
+            while done < len(numbers):
+                if len(numbers) - done == 1:
+                    yield numbers[done]
+                    break
+                loop = Loop(len(numbers) - done, len(self._stack.loops))
+                around = self._stack
+                self._stack = self._opened((*around.loops, loop))
+                before = self._instructions, self._accesses, self._tensors
+                yield Index(numbers[done], {loop: numbers.step})
+                loop.open = False
+                self._close(loop, before)
+                self._stack = around
+                done += loop.count
+        self._running -= 1
+
+    def each(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Runs a loop pass by pass."""
+        self._running += 1
+        try:
+            yield from items
+        finally:
+            self._running -= 1
+
+    def _opened(self, loops: tuple[Loop, ...]) -> Stack:
+        stack = Stack(loops, len(self.recording.stacks))
+        self.recording.stacks.append(stack)
+        return stack
+
+    def _close(self, loop: Loop, before: tuple[int, int, int]) -> None:
+        """Counts what one pass made, and makes room for the other passes."""
+        loop.instructions = self._instructions - before[0]
+        loop.accesses = self._accesses - before[1]
+        loop.tensors = self._tensors - before[2]
+        self._instructions += loop.instructions * (loop.count - 1)
+        self._accesses += loop.accesses * (loop.count - 1)
+        self._tensors += loop.tensors * (loop.count - 1)
 
     def allocate(
-        self, shape: Sequence[int], dtype: str, buffer: Buffer, name: str, depth: int = 2
+        self, shape: Sequence[int], dtype: str, buffer: Buffer, name: str = ""
     ) -> NkiTensor:
-        """Makes a tensor; `depth` frames up is the line of the kernel that asked for it."""
+        """Makes a tensor; its site is the line of the kernel that asks for it."""
         sizes = tuple(int(size) for size in shape)
         strides = row_major(sizes)
-        elements = strides[0] * sizes[0]
         on_chip = buffer.space != Space.HBM
-        row_elements = strides[0] if on_chip else elements
-        frame = sys._getframe(depth)
-        site = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        self._tensors.append(
-            TensorInfo(buffer.space, row_elements * DTYPE_BYTES[dtype], name, site)
+        row_elements = strides[0] if on_chip else sizes[-1]
+        rows = sizes[0] if on_chip else strides[0] * sizes[0] // row_elements
+        place = (name, _line(), self._running > 0)
+        site = self._sites.get(place)
+        if site is None:
+            site = self._sites[place] = len(self._sites)
+            self.recording.sites.append(Site(*place))
+        number, stack = self._tensors, self._stack
+        self._tensors += 1
+        self.recording.tensors.append(
+            (stack.number, number, buffer.space, rows, row_elements * DTYPE_BYTES[dtype], site)
         )
-        values = np.full(elements, np.nan, np.float32) if self.numeric else None
-        psum = self.numeric and buffer.space == Space.PSUM
-        written = np.zeros(elements, bool) if psum else None
+        values = written = None
+        if self.numeric:
+            values = uninitialised(rows * row_elements, dtype)
+            written = np.zeros(rows * row_elements, bool)
         allocation = Allocation(
-            len(self._tensors) - 1, buffer, dtype, row_elements, values, written
+            number, stack.loops, buffer, dtype, rows, row_elements, values, written
         )
-        return NkiTensor(allocation, sizes, strides, 0)
+        return NkiTensor(allocation, sizes, strides, 0, 0)
 
-    def emit(self, work: Work, dst: NkiTensor, *sources: NkiTensor) -> None:
-        """Appends one instruction."""
-        works = self._works
-        self._work_of.append(works.setdefault(work, len(works)))
-        if len(self._work_of) > MAX_INSTRUCTIONS:
+    def emit(
+        self,
+        work: Work,
+        writes: Sequence[NkiTensor],
+        reads: Sequence[NkiTensor],
+        accumulates: bool = False,
+    ) -> None:
+        """Appends one instruction, for all passes of the loops around it."""
+        recording, stack = self.recording, self._stack
+        count = len(writes) + len(reads)
+        number = recording.works.setdefault(work, len(recording.works))
+        line = recording.lines.setdefault(_line(), len(recording.lines))
+        recording.instructions.append(
+            (stack.number, self._instructions, self._accesses, count, number, line)
+        )
+        self._instructions += 1
+        self._accesses += count
+        mode = ACCUMULATED if accumulates else WRITTEN
+        for view in writes:
+            recording.access(stack, self._tensor(view), mode, view.rectangle())
+        for view in reads:
+            recording.access(stack, self._tensor(view), READ, view.rectangle())
+        if self._instructions > MAX_INSTRUCTIONS:
             raise NkiValidationError(f"more than {MAX_INSTRUCTIONS} instructions")
-        self._operands.append((self._range(dst), *[self._range(source) for source in sources]))
 
-    def count_dma(self, dst: NkiTensor, src: NkiTensor) -> None:
-        """Adds a transfer to the traffic of HBM."""
-        if src.space == Space.HBM:
-            self._hbm_read_bytes += src.size * src.itemsize
-        if dst.space == Space.HBM:
-            self._hbm_written_bytes += dst.size * dst.itemsize
-
-    def _range(self, view: NkiTensor) -> int:
+    def _tensor(self, view: NkiTensor) -> tuple[int, int]:
+        """Number and depth of a view's tensor, which must be of this pass."""
         allocation = view.allocation
-        if allocation.buffer.space == Space.HBM:
-            first, extent, start = view.offset, 1, 0
-        else:
-            first, extent, start = view.offset % allocation.row_elements, 1, 1
-        for size, stride in zip(view.shape[start:], view.strides[start:], strict=True):
-            extent += (size - 1) * stride
-        itemsize = view.itemsize
-        key = (allocation.number, first * itemsize, (first + extent) * itemsize)
-        return self._ranges.setdefault(key, len(self._ranges))
+        depth = len(allocation.loops)
+        if allocation.loops is not self._stack.loops[:depth] and any(
+            mine is not other
+            for mine, other in zip(
+                allocation.loops, (*self._stack.loops, *[None] * depth), strict=False
+            )
+        ):
+            raise NotSymbolicError
+        return allocation.number, depth
 
-    def program(self) -> Program:
+    def finished(self) -> Recording:
         """Returns what was recorded."""
-        operands = np.full((len(self._operands), MAX_OPERANDS), -1, np.int32)
-        for count in {len(row) for row in self._operands}:
-            rows = [i for i, row in enumerate(self._operands) if len(row) == count]
-            operands[rows, :count] = [self._operands[i] for i in rows]
-        works = tuple(self._works)
-        work_of = np.array(self._work_of, np.int32)
-        per_work = [
-            2 * w.contraction * w.stationary_free * w.moving_free
-            if isinstance(w, MatmulWork)
-            else 0
-            for w in works
-        ]
-        return Program(
-            works=works,
-            work_of=work_of,
-            tensors=tuple(self._tensors),
-            ranges=np.array(list(self._ranges), np.int64).reshape(-1, 3),
-            operands=operands,
-            flops=int(np.array(per_work, np.int64)[work_of].sum()) if len(work_of) else 0,
-            hbm_read_bytes=self._hbm_read_bytes,
-            hbm_written_bytes=self._hbm_written_bytes,
-        )
+        self.recording.total = self._instructions, self._accesses, self._tensors
+        return self.recording
+
+
+_OWN = str(Path(__file__).resolve().parent)
+
+
+def _line() -> str:
+    """The line of the kernel that is running: the innermost frame that is not this package's."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename.startswith(_OWN) and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 
 @dataclass(frozen=True)
@@ -146,14 +202,19 @@ class Trace:
     """One run of a kernel.
 
     Attributes:
-        program: What it asked of the core.
+        recording: What it asked of the core.
         outputs: (shape, dtype) of each tensor it returned.
         values: The returned tensors' values, where values were given.
     """
 
-    program: Program
+    recording: Recording
     outputs: tuple[tuple[tuple[int, ...], str], ...]
     values: tuple[Values, ...] | None
+
+    @cached_property
+    def program(self) -> Program:
+        """What it asked of the core, every instruction written out."""
+        return self.recording.program()
 
 
 HBM_INPUT = Buffer("hbm", Space.HBM)
@@ -165,6 +226,7 @@ def trace(
     params: Mapping[str, Any],
     device: Device,
     values: Mapping[str, Values] | None = None,
+    symbolic: bool = True,
 ) -> Trace:
     """Runs a kernel and records it.
 
@@ -174,12 +236,27 @@ def trace(
         params: Its other keywords.
         device: The core whose limits hold.
         values: For each argument an array of its shape; None records time only.
+        symbolic: Record a loop's body once for many passes where that is safe: the same program,
+            sooner.
 
     Raises:
         NkiValidationError: The kernel breaks a rule, or returns what is no tensor in shared_hbm.
         Exception: Whatever the kernel raises itself.
     """
-    with _recording(Recorder(device, values is not None)) as recorder:
+    try:
+        return _traced(kernel, arguments, params, values, Recorder(device, values is not None, symbolic))
+    except NotSymbolicError:
+        return _traced(kernel, arguments, params, values, Recorder(device, values is not None))
+
+
+def _traced(
+    kernel: Callable[..., Any],
+    arguments: Sequence[Argument],
+    params: Mapping[str, Any],
+    values: Mapping[str, Values] | None,
+    recorder: Recorder,
+) -> Trace:
+    with _recording(recorder):
         inputs = {}
         for argument in arguments:
             tensor = recorder.allocate(argument.shape, argument.dtype, HBM_INPUT, argument.name)
@@ -194,7 +271,7 @@ def trace(
                 f"a kernel must return tensors in nl.shared_hbm, not {output!r}"
             )
     return Trace(
-        recorder.program(),
+        recorder.finished(),
         tuple((output.shape, output.dtype) for output in outputs),
         None if values is None else tuple(output.read() for output in outputs),
     )

@@ -1,0 +1,275 @@
+"""What a recorder wrote down: each instruction once, for all passes of the loops around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tuner.neuroncore.compiled import compiled
+from tuner.neuroncore.program import Program, Site, Work
+from tuner.nki.symbolic import Index, Loop, NotSymbolicError, Term, Whole
+
+__all__ = ["Recording", "Stack"]
+
+ROW, BYTE = range(2)
+
+
+class Stack:
+    """The loops around a piece of the kernel, outermost first, and what is computed of them."""
+
+    __slots__ = ("loops", "number", "terms")
+
+    def __init__(self, loops: tuple[Loop, ...], number: int) -> None:
+        self.loops = loops
+        self.number = number
+        self.terms: dict[Term, int] = {}
+
+    def variables(self, index: Index) -> list[tuple[int, int]]:
+        """Returns (variable, factor) of an index: a loop's depth, or -1 - the number of a term.
+
+        Raises:
+            NotSymbolicError: The index belongs to a loop that is over.
+        """
+        found = []
+        for variable, factor in index.factors.items():
+            if type(variable) is Loop:
+                self._check(variable)
+                found.append((variable.depth, factor))
+            else:
+                for loop, _ in variable.passes:  # type: ignore[union-attr]
+                    self._check(loop)
+                number = self.terms.setdefault(variable, len(self.terms))  # type: ignore[arg-type]
+                found.append((-1 - number, factor))
+        return found
+
+    def _check(self, loop: Loop) -> None:
+        if loop.depth >= len(self.loops) or self.loops[loop.depth] is not loop:
+            raise NotSymbolicError
+
+
+@dataclass
+class Recording:
+    """Instructions and tensors as recorded; positions are those of the first pass of all loops.
+
+    Attributes:
+        instructions: (stack, position, first access, accesses, work, line) of each.
+        accesses: (tensor, depth of the tensor's loops, mode, row, rows, byte, bytes) of each, in
+            the order of the instructions.
+        factors: (access, ROW or BYTE, variable, factor) where a row or byte differs by pass.
+        tensors: (stack, number, space, rows, bytes of a row, site) of each.
+        total: Instructions, accesses and tensors of all passes.
+    """
+
+    works: dict[Work, int] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
+    stacks: list[Stack] = field(default_factory=list)
+    instructions: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
+    accesses: list[tuple[int, int, int, int, int, int, int]] = field(default_factory=list)
+    factors: list[tuple[int, int, int, int]] = field(default_factory=list)
+    tensors: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
+    total: tuple[int, int, int] = (0, 0, 0)
+
+    def access(
+        self, stack: Stack, tensor: tuple[int, int], mode: int, where: tuple[Whole, int, Whole, int]
+    ) -> None:
+        """Appends an access: the first row and byte may differ by pass."""
+        row, rows, byte, size = where
+        number = len(self.accesses)
+        if type(row) is Index:
+            self.factors += [(number, ROW, v, f) for v, f in stack.variables(row)]
+            row = row.constant
+        if type(byte) is Index:
+            self.factors += [(number, BYTE, v, f) for v, f in stack.variables(byte)]
+            byte = byte.constant
+        self.accesses.append((*tensor, mode, row, rows, byte, size))  # type: ignore[arg-type]
+
+    def work_counts(self) -> dict[Work, int]:
+        """Returns how often each piece of work is done, without writing them out."""
+        passes = [1] * len(self.stacks)
+        for stack in self.stacks:
+            for loop in stack.loops:
+                passes[stack.number] *= loop.count
+        counts = [0] * len(self.works)
+        for stack_number, _, _, _, work, _ in self.instructions:
+            counts[work] += passes[stack_number]
+        return dict(zip(self.works, counts, strict=True))
+
+    @cached_property
+    def _depth(self) -> int:
+        return max((len(stack.loops) for stack in self.stacks), default=0)
+
+    def program(self) -> Program:
+        """Returns every instruction of every pass, in program order."""
+        loops, counts, terms = self._tables()
+        instructions, accesses, tensors = self.total
+        factors = self._factor_table(terms.shape[1])
+        work_of = np.empty(instructions, np.int32)
+        line_of = np.empty(instructions, np.int32)
+        first_access = np.empty(instructions + 1, np.int64)
+        first_access[-1] = accesses
+        written_out = np.empty((accesses, 6), np.int32)
+        _expand_instructions(
+            _rows(self.instructions, 6),
+            _rows(self.accesses, 7),
+            factors,
+            loops,
+            counts,
+            terms,
+            work_of,
+            line_of,
+            first_access,
+            written_out,
+        )
+        shapes = np.empty((tensors, 4), np.int64)
+        _expand_tensors(_rows(self.tensors, 6), loops, counts, shapes)
+        return Program(
+            works=tuple(self.works),
+            work_of=work_of,
+            lines=tuple(self.lines),
+            line_of=line_of,
+            first_access=first_access,
+            accesses=written_out,
+            sites=tuple(self.sites),
+            space=shapes[:, 0].astype(np.int8),
+            rows=shapes[:, 1].astype(np.int32),
+            row_bytes=shapes[:, 2].copy(),
+            site=shapes[:, 3].astype(np.int32),
+        )
+
+    def _tables(self) -> tuple[Any, Any, Any]:
+        """Arrays of the stacks: (passes, instructions, accesses, tensors a pass) of their loops;
+        number of loops and terms; constant, divisor, remainder or not, factors of their terms.
+        """
+        depth = self._depth
+        widest = max((len(stack.terms) for stack in self.stacks), default=0)
+        loops = np.zeros((len(self.stacks), depth, 4), np.int64)
+        counts = np.zeros((len(self.stacks), 2), np.int64)
+        terms = np.zeros((len(self.stacks), widest, 3 + depth), np.int64)
+        for stack in self.stacks:
+            counts[stack.number] = len(stack.loops), len(stack.terms)
+            for loop in stack.loops:
+                loops[stack.number, loop.depth] = (
+                    loop.count,
+                    loop.instructions,
+                    loop.accesses,
+                    loop.tensors,
+                )
+            for term, number in stack.terms.items():
+                row = terms[stack.number, number]
+                row[:3] = term.constant, term.divisor, term.remainder
+                for loop, factor in term.passes:
+                    row[3 + loop.depth] = factor
+        return loops, counts, terms
+
+    def _factor_table(self, terms: int) -> npt.NDArray[np.int64]:
+        """Factors of every access: shape (accesses, 2, depth + terms)."""
+        table = np.zeros((len(self.accesses), 2, self._depth + terms), np.int64)
+        if self.factors:
+            access, kind, variable, factor = np.array(self.factors, np.int64).T
+            column = np.where(variable < 0, self._depth - 1 - variable, variable)
+            table[access, kind, column] = factor
+        return table
+
+
+def _rows(rows: list[Any], width: int) -> npt.NDArray[np.int64]:
+    return np.array(rows, np.int64).reshape(-1, width)
+
+
+@compiled
+def _expand_instructions(
+    instructions: Any,
+    accesses: Any,
+    factors: Any,
+    loops: Any,
+    counts: Any,
+    terms: Any,
+    work_of: Any,
+    line_of: Any,
+    first_access: Any,
+    out: Any,
+) -> None:
+    variables = np.zeros(max(1, factors.shape[2]), np.int64)
+    begin = 0
+    for r in range(len(instructions)):
+        stack, position, first, own, work, line = instructions[r]
+        depth = counts[stack, 0]
+        passes = 1
+        for d in range(depth):
+            passes *= loops[stack, d, 0]
+        variables[:] = 0
+        for _ in range(passes):
+            place, access = position, first
+            for d in range(depth):
+                place += variables[d] * loops[stack, d, 1]
+                access += variables[d] * loops[stack, d, 2]
+            _compute_terms(terms[stack], counts[stack, 1], depth, variables, loops.shape[1])
+            work_of[place] = work
+            line_of[place] = line
+            first_access[place] = access
+            for a in range(own):
+                _expand_access(
+                    accesses[begin + a], factors[begin + a], loops[stack], variables, out[access + a]
+                )
+            for d in range(depth - 1, -1, -1):
+                variables[d] += 1
+                if variables[d] < loops[stack, d, 0]:
+                    break
+                variables[d] = 0
+        begin += own
+
+
+@compiled
+def _compute_terms(terms: Any, count: Any, depth: Any, variables: Any, first: Any) -> None:
+    """Fills in the quotients and remainders for the current passes."""
+    for t in range(count):
+        total = terms[t, 0]
+        for d in range(depth):
+            total += variables[d] * terms[t, 3 + d]
+        divisor = terms[t, 1]
+        variables[first + t] = total % divisor if terms[t, 2] else total // divisor
+
+
+@compiled
+def _expand_access(access: Any, factors: Any, loops: Any, variables: Any, out: Any) -> None:
+    tensor, depth, mode, row, rows, byte, size = access
+    for d in range(depth):
+        tensor += variables[d] * loops[d, 3]
+    for v in range(factors.shape[1]):
+        row += variables[v] * factors[0, v]
+        byte += variables[v] * factors[1, v]
+    out[0] = tensor
+    out[1] = mode
+    out[2] = row
+    out[3] = row + rows
+    out[4] = byte
+    out[5] = byte + size
+
+
+@compiled
+def _expand_tensors(tensors: Any, loops: Any, counts: Any, out: Any) -> None:
+    passes_of = np.zeros(max(1, loops.shape[1]), np.int64)
+    for r in range(len(tensors)):
+        stack, first, space, rows, row_bytes, site = tensors[r]
+        depth = counts[stack, 0]
+        passes = 1
+        for d in range(depth):
+            passes *= loops[stack, d, 0]
+        passes_of[:] = 0
+        for _ in range(passes):
+            number = first
+            for d in range(depth):
+                number += passes_of[d] * loops[stack, d, 3]
+            out[number, 0] = space
+            out[number, 1] = rows
+            out[number, 2] = row_bytes
+            out[number, 3] = site
+            for d in range(depth - 1, -1, -1):
+                passes_of[d] += 1
+                if passes_of[d] < loops[stack, d, 0]:
+                    break
+                passes_of[d] = 0

@@ -1,0 +1,356 @@
+"""Whole numbers that stand for all passes of a loop at once.
+
+While a kernel is recorded, the body of a loop runs once for many passes: its index is an `Index`,
+a sum of the passes of the enclosing loops with whole coefficients, plus quotients and remainders of
+such sums. Where Python needs one answer (a comparison, a size, a dictionary's key), the loops are
+narrowed to the first passes for which the answer is the same; the passes that are left run in
+another segment. So whatever is recorded holds for every pass of its segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Index", "Loop", "NotSymbolicError", "Term", "Whole", "extremes"]
+
+MAX_POINTS = 1 << 22
+
+
+class NotSymbolicError(BaseException):
+    """A loop cannot be recorded as a whole: the kernel uses after a loop what belongs to a pass.
+
+    Not an Exception, so that no kernel catches it; the kernel is then recorded pass by pass.
+    """
+
+
+class Loop:
+    """One segment of a loop: passes that are recorded together.
+
+    Attributes:
+        count: Passes; may shrink while the segment is open.
+        depth: How many loops are around it.
+        open: Whether its body is running.
+        instructions, tensors, accesses: How many of them one pass makes, once it is closed.
+    """
+
+    __slots__ = ("accesses", "count", "depth", "instructions", "open", "tensors")
+
+    def __init__(self, count: int, depth: int) -> None:
+        self.count = count
+        self.depth = depth
+        self.open = True
+        self.instructions = 0
+        self.tensors = 0
+        self.accesses = 0
+
+
+class Term(NamedTuple):
+    """A quotient or a remainder of a sum of passes by a positive constant."""
+
+    constant: int
+    passes: tuple[tuple[Loop, int], ...]
+    divisor: int
+    remainder: bool
+
+    def values(self, passes: dict[Loop, Any]) -> Any:
+        """Its values where the passes have theirs."""
+        total: Any = self.constant
+        for loop, factor in self.passes:
+            total = total + passes[loop] * factor
+        return total % self.divisor if self.remainder else total // self.divisor
+
+
+Variable = Loop | Term
+
+
+class Index:
+    """constant + the sum of factor * variable; behaves as an int and asks only when it must."""
+
+    __slots__ = ("constant", "factors")
+
+    def __init__(self, constant: int, factors: dict[Variable, int]) -> None:
+        self.constant = constant
+        self.factors = factors
+
+    def __add__(self, other: Any) -> Any:
+        if type(other) is Index:
+            return _combined(self, other, 1)
+        if isinstance(other, int | np.integer):
+            return Index(self.constant + int(other), self.factors)
+        return int(self) + other
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        if type(other) is Index:
+            return _combined(self, other, -1)
+        if isinstance(other, int | np.integer):
+            return Index(self.constant - int(other), self.factors)
+        return int(self) - other
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __neg__(self) -> Any:
+        return self * -1
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is not int:
+            if not isinstance(other, Index | np.integer):
+                return int(self) * other
+            other = int(other)
+        if other == 0:
+            return 0
+        return Index(self.constant * other, {v: f * other for v, f in self.factors.items()})
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _divided(self, other, remainder=False)
+
+    def __mod__(self, other: Any) -> Any:
+        return _divided(self, other, remainder=True)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return other // int(self)
+
+    def __rmod__(self, other: Any) -> Any:
+        return other % int(self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return int(self) / other
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / int(self)
+
+    def __pow__(self, other: Any) -> Any:
+        return int(self) ** other
+
+    def __rpow__(self, other: Any) -> Any:
+        return other ** int(self)
+
+    def __lshift__(self, other: Any) -> Any:
+        return self * (1 << int(other))
+
+    def __rshift__(self, other: Any) -> Any:
+        return self // (1 << int(other))
+
+    def __and__(self, other: Any) -> Any:
+        return int(self) & int(other)
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Any:
+        return int(self) | int(other)
+
+    __ror__ = __or__
+
+    def __xor__(self, other: Any) -> Any:
+        return int(self) ^ int(other)
+
+    __rxor__ = __xor__
+
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def __lt__(self, other: Any) -> bool:
+        return _compared(self - other, "<")
+
+    def __le__(self, other: Any) -> bool:
+        return _compared(self - other, "<=")
+
+    def __gt__(self, other: Any) -> bool:
+        return not _compared(self - other, "<=")
+
+    def __ge__(self, other: Any) -> bool:
+        return not _compared(self - other, "<")
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, int | float | Index | np.number):
+            return False
+        return _compared(self - other, "==")
+
+    def __ne__(self, other: Any) -> bool:
+        return not self == other
+
+    def __bool__(self) -> bool:
+        return self != 0
+
+    def __hash__(self) -> int:
+        return hash(int(self))
+
+    def __int__(self) -> int:
+        low, high = extremes(self)
+        return low if low == high else int(_settled(self, lambda values: values))
+
+    __index__ = __int__
+
+    def __float__(self) -> float:
+        return float(int(self))
+
+    def __str__(self) -> str:
+        return str(int(self))
+
+    def __repr__(self) -> str:
+        return repr(int(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self), spec)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self
+
+    def __trunc__(self) -> Any:
+        return self
+
+    __floor__ = __ceil__ = __trunc__
+
+
+Whole = int | Index
+"""A whole number, or one for every pass."""
+
+
+def _combined(left: Index, right: Index, sign: int) -> Whole:
+    factors = dict(left.factors)
+    for variable, factor in right.factors.items():
+        total = factors.get(variable, 0) + sign * factor
+        if total:
+            factors[variable] = total
+        else:
+            del factors[variable]
+    constant = left.constant + sign * right.constant
+    return Index(constant, factors) if factors else constant
+
+
+def extremes(index: Whole) -> tuple[int, int]:
+    """Returns bounds of the values: exact for sums of passes, safe for quotients, remainders."""
+    if type(index) is not Index:
+        return index, index  # type: ignore[return-value]
+    low = high = index.constant
+    for variable, factor in index.factors.items():
+        if type(variable) is Loop:
+            first, last = 0, factor * (variable.count - 1)
+        else:
+            least, most = _term_extremes(variable)  # type: ignore[arg-type]
+            first, last = factor * least, factor * most
+        if first <= last:
+            low, high = low + first, high + last
+        else:
+            low, high = low + last, high + first
+    return low, high
+
+
+def _term_extremes(term: Term) -> tuple[int, int]:
+    low = high = term.constant
+    for loop, factor in term.passes:
+        span = factor * (loop.count - 1)
+        low, high = (low, high + span) if span >= 0 else (low + span, high)
+    if not term.remainder:
+        return low // term.divisor, high // term.divisor
+    if low // term.divisor == high // term.divisor:
+        return low % term.divisor, high % term.divisor
+    return 0, term.divisor - 1
+
+
+def _divided(index: Index, divisor: Any, remainder: bool) -> Any:
+    """index // divisor or index % divisor: what the divisor divides is taken out first."""
+    if type(divisor) is not int or divisor < 1 or any(type(v) is Term for v in index.factors):
+        whole = int(index)
+        return whole % divisor if remainder else whole // divisor
+    quotient = {v: f // divisor for v, f in index.factors.items() if f % divisor == 0}
+    rest = {v: f for v, f in index.factors.items() if f % divisor}
+    constant, left_over = divmod(index.constant, divisor)
+    low, high = extremes(Index(left_over, rest))
+    taken = low // divisor
+    if taken == high // divisor:  # the rest is less than one divisor
+        if remainder:
+            inner = left_over - taken * divisor
+            return Index(inner, rest) if rest else inner
+        return Index(constant + taken, quotient) if quotient else constant + taken
+    passes = tuple(rest.items())
+    term = Term(left_over, passes, divisor, remainder)  # type: ignore[arg-type]
+    if remainder:
+        return Index(0, {term: 1})
+    return Index(constant, {**quotient, term: 1})
+
+
+def _compared(difference: Any, sign: str) -> bool:
+    """Whether the difference is below, not above, or equal to zero; narrows where it must."""
+    if type(difference) is not Index:
+        if sign == "<":
+            return bool(difference < 0)
+        return bool(difference <= 0 if sign == "<=" else difference == 0)
+    low, high = extremes(difference)
+    if sign == "<":
+        return high < 0 or (low < 0 and bool(_settled(difference, lambda v: v < 0)))
+    if sign == "<=":
+        return high <= 0 or (low <= 0 and bool(_settled(difference, lambda v: v <= 0)))
+    if low > 0 or high < 0:
+        return False
+    return low == high or bool(_settled(difference, lambda v: v == 0))
+
+
+def _settled(index: Index, question: Callable[[npt.NDArray[Any]], Any]) -> Any:
+    """Answers a question for the first pass of all, and narrows the loops to where it holds.
+
+    Inner loops are narrowed before outer ones: as many passes as possible stay together.
+    """
+    loops = _loops(index)
+    if not all(loop.open for loop in loops):
+        raise NotSymbolicError
+    points = 1
+    for depth, loop in enumerate(loops):
+        if points * loop.count > MAX_POINTS:  # too many to look at: an outer pass at a time
+            loops[depth - 1].count = 1
+            return _settled(index, question)
+        points *= loop.count
+    answers = np.asarray(question(_values(index, loops)))
+    answer = answers[(0,) * len(loops)]
+    same = answers == answer
+    if same.all():
+        return answer
+    depth = len(loops) - 1
+    while not same[(slice(None),) * depth + (0,) * (len(loops) - depth)].all():
+        depth -= 1
+    for axis in range(depth, len(loops)):
+        deeper = same[(slice(None),) * (axis + 1) + (0,) * (len(loops) - axis - 1)]
+        alike = deeper.all(axis=tuple(range(axis)))
+        if not alike.all():
+            loops[axis].count = int(np.argmin(alike))
+            same = same[(slice(None),) * axis + (slice(0, loops[axis].count),)]
+    return answer
+
+
+def _loops(index: Index) -> list[Loop]:
+    """The loops an index depends on, outermost first: they were opened in this order."""
+    found: dict[Loop, None] = {}
+    for variable in index.factors:
+        if type(variable) is Loop:
+            found[variable] = None
+        else:
+            found.update(dict.fromkeys(loop for loop, _ in variable.passes))  # type: ignore[union-attr]
+    return sorted(found, key=lambda loop: loop.depth)
+
+
+def _values(index: Index, loops: list[Loop]) -> npt.NDArray[np.int64]:
+    """The values of an index for every combination of passes, one axis a loop."""
+    passes: dict[Loop, Any] = {}
+    for axis, loop in enumerate(loops):
+        shape = [1] * len(loops)
+        shape[axis] = loop.count
+        passes[loop] = np.arange(loop.count, dtype=np.int64).reshape(shape)
+    total: Any = index.constant
+    for variable, factor in index.factors.items():
+        value = passes[variable] if type(variable) is Loop else variable.values(passes)  # type: ignore[union-attr]
+        total = total + value * factor
+    return np.broadcast_to(total, [loop.count for loop in loops])
