@@ -92,53 +92,57 @@ def matmul(
         drained = nl.ndarray((TILE_M, 2, TILE_N), dtype=nl.float32, buffer=nl.sbuf)
     out_rows = nl.ndarray((TILE_M, buffers, block_n), dtype=out.dtype, buffer=nl.sbuf)
 
-    for step in range(count_m * count_n * count_k):
-        m, n, k = _block_at(loop_order, step, count_m, count_n, count_k)
-        m0, n0, k0 = m * block_m, n * block_n, k * block_k
-        columns_m, columns_n = min(block_m, M - m0), min(block_n, N - n0)
-        k_tiles = _ceil_div(min(block_k, K - k0), TILE_K)
+    outer, middle, inner = _in_order(loop_order, count_m, count_n, count_k)
+    for a in range(outer):
+        for b in range(middle):
+            for c in range(inner):
+                m, n, k = _block_at(loop_order, a, b, c)
+                step = (a * middle + b) * inner + c
+                m0, n0, k0 = m * block_m, n * block_n, k * block_k
+                columns_m, columns_n = min(block_m, M - m0), min(block_n, N - n0)
+                k_tiles = _ceil_div(min(block_k, K - k0), TILE_K)
 
-        # Phase 1: bring the blocks that are not there yet, the tiles of both side by side.
-        lhs_slot = (step if lhs_reloaded else m * count_k + k) % lhs_slots
-        rhs_slot = (step if rhs_reloaded else n * count_k + k) % rhs_slots
-        for t in range(k_tiles):
-            if lhs_reloaded or n == 0:
-                _load(lhs_blocks, lhs_slot, t, lhsT, k0 + t * TILE_K, m0, columns_m, load_columns)
-            if rhs_reloaded or m == 0:
-                _load(rhs_blocks, rhs_slot, t, rhs, k0 + t * TILE_K, n0, columns_n, load_columns)
-
-        # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
-        turn = step // count_k if k_innermost else step
-        for i in range(_ceil_div(columns_m, TILE_M)):
-            top, rows = i * TILE_M, min(TILE_M, columns_m - i * TILE_M)
-            row = (turn * tiles_m + i) % buffers
-            for j in range(_ceil_div(columns_n, TILE_N)):
-                left, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
-                tile = (turn * tiles_m + i) * tiles_n + j
-                product = psum[0:rows, tile % psum_accumulators, 0:width]
+                # Phase 1: bring the blocks that are not there yet, the tiles of both side by side.
+                lhs_slot = (step if lhs_reloaded else m * count_k + k) % lhs_slots
+                rhs_slot = (step if rhs_reloaded else n * count_k + k) % rhs_slots
                 for t in range(k_tiles):
-                    depth = min(TILE_K, K - k0 - t * TILE_K)
-                    nisa.nc_matmul(
-                        dst=product,
-                        stationary=lhs_blocks[0:depth, lhs_slot, t, top : top + rows],
-                        moving=rhs_blocks[0:depth, rhs_slot, t, left : left + width],
-                        accumulate=t > 0 or (stay_in_psum and k > 0),
-                    )
-                result = out_rows[0:rows, row, left : left + width]
-                on_scalar = evict == "scalar" or (evict == "both" and tile % 2 == 1)
-                if not stay_in_psum:
-                    sum_row = i + (m * tiles_m if loop_order == "nkm" else 0)
-                    first = left + (n * block_n if loop_order == "mkn" else 0)
-                    partial = sums[0:rows, sum_row, first : first + width]
-                    spare = drained[0:rows, (tile if evict == "scalar" else tile // 2) % 2, 0:width]
-                    _add_up(result, partial, product, spare, k == 0, k == count_k - 1, on_scalar)
-                elif k == count_k - 1:
-                    _copy(result, product, on_scalar)
-            if k == count_k - 1:
-                nisa.dma_copy(
-                    dst=out[m0 + top : m0 + top + rows, n0 : n0 + columns_n],
-                    src=out_rows[0:rows, row, 0:columns_n],
-                )
+                    if lhs_reloaded or n == 0:
+                        _load(lhs_blocks, lhs_slot, t, lhsT, k0 + t * TILE_K, m0, columns_m, load_columns)
+                    if rhs_reloaded or m == 0:
+                        _load(rhs_blocks, rhs_slot, t, rhs, k0 + t * TILE_K, n0, columns_n, load_columns)
+
+                # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
+                turn = step // count_k if k_innermost else step
+                for i in range(_ceil_div(columns_m, TILE_M)):
+                    top, rows = i * TILE_M, min(TILE_M, columns_m - i * TILE_M)
+                    row = (turn * tiles_m + i) % buffers
+                    for j in range(_ceil_div(columns_n, TILE_N)):
+                        left, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
+                        tile = (turn * tiles_m + i) * tiles_n + j
+                        product = psum[0:rows, tile % psum_accumulators, 0:width]
+                        for t in range(k_tiles):
+                            depth = min(TILE_K, K - k0 - t * TILE_K)
+                            nisa.nc_matmul(
+                                dst=product,
+                                stationary=lhs_blocks[0:depth, lhs_slot, t, top : top + rows],
+                                moving=rhs_blocks[0:depth, rhs_slot, t, left : left + width],
+                                accumulate=t > 0 or (stay_in_psum and k > 0),
+                            )
+                        result = out_rows[0:rows, row, left : left + width]
+                        on_scalar = evict == "scalar" or (evict == "both" and tile % 2 == 1)
+                        if not stay_in_psum:
+                            sum_row = i + (m * tiles_m if loop_order == "nkm" else 0)
+                            first = left + (n * block_n if loop_order == "mkn" else 0)
+                            partial = sums[0:rows, sum_row, first : first + width]
+                            spare = drained[0:rows, (tile if evict == "scalar" else tile // 2) % 2, 0:width]
+                            _add_up(result, partial, product, spare, k == 0, k == count_k - 1, on_scalar)
+                        elif k == count_k - 1:
+                            _copy(result, product, on_scalar)
+                    if k == count_k - 1:
+                        nisa.dma_copy(
+                            dst=out[m0 + top : m0 + top + rows, n0 : n0 + columns_n],
+                            src=out_rows[0:rows, row, 0:columns_n],
+                        )
     return out
 
 
@@ -151,15 +155,22 @@ def _ceil_div(a, b):
     return (a + b - 1) // b
 
 
-def _block_at(loop_order, step, count_m, count_n, count_k):
-    """Block indices (m, n, k) of a step of the three loops over blocks."""
+def _in_order(loop_order, m, n, k):
+    """What belongs to the outermost, the middle and the innermost loop."""
     if loop_order == "mnk":
-        return step // (count_n * count_k), step // count_k % count_n, step % count_k
+        return m, n, k
     if loop_order == "nmk":
-        return step // count_k % count_m, step // (count_m * count_k), step % count_k
-    if loop_order == "mkn":
-        return step // (count_k * count_n), step % count_n, step // count_n % count_k
-    return step % count_m, step // (count_k * count_m), step // count_m % count_k
+        return n, m, k
+    return (m, k, n) if loop_order == "mkn" else (n, k, m)
+
+
+def _block_at(loop_order, a, b, c):
+    """Block indices (m, n, k) where the outermost loop is at a, the middle at b, the inner at c."""
+    if loop_order == "mnk":
+        return a, b, c
+    if loop_order == "nmk":
+        return b, a, c
+    return (a, c, b) if loop_order == "mkn" else (c, a, b)
 
 
 def _steps_between(loop_order, loop, count_m, count_n, count_k):

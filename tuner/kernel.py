@@ -25,6 +25,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import tuner.nki
+from tuner.nki.loops import EACH, PASSES, marked
+from tuner.nki.recorder import each, passes
 from tuner.runtime.errors import TunerError, unknown
 
 __all__ = ["MODULE", "KernelSource", "LoadedKernel", "load_kernel", "read_kernel"]
@@ -195,6 +197,7 @@ class LoadedKernel:
             )
             module = importlib.util.module_from_spec(spec)
             self._siblings[name] = module
+            vars(module).update({PASSES: passes, EACH: each})
             sys.modules[spec.name] = module  # where dataclasses look for it, until lent() ends
             assert spec.loader is not None
             spec.loader.exec_module(module)
@@ -222,7 +225,7 @@ class _TextLoader(importlib.abc.InspectLoader):
     def get_code(self, fullname: str) -> CodeType:
         # Tracebacks and inspect.getsource show the kernel's lines also where its file is not.
         linecache.cache[self.file] = (len(self.text), None, self.text.splitlines(True), self.file)
-        return self.source_to_code(self.text, self.file)
+        return compile(marked(ast.parse(self.text)), self.file, "exec", dont_inherit=True)
 
 
 class _Ready(importlib.abc.Loader):

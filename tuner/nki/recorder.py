@@ -32,7 +32,7 @@ from tuner.nki.tensor import (
 from tuner.runtime.rules import DTYPE_BYTES
 from tuner.space import Argument
 
-__all__ = ["Recorder", "Trace", "active", "trace"]
+__all__ = ["Recorder", "Trace", "active", "each", "passes", "trace"]
 
 MAX_INSTRUCTIONS = 20_000_000
 
@@ -68,7 +68,7 @@ class Recorder:
         self._stack = self._opened(())
         self._running = 0
         self._instructions = self._accesses = self._tensors = 0
-        self._sites: dict[tuple[str, str, bool], int] = {}
+        self._sites: dict[Site, int] = {}
 
     def passes(self, numbers: range) -> Iterator[Whole]:
         """Runs a loop's body once for many passes, in as many segments as its questions need."""
@@ -115,19 +115,24 @@ class Recorder:
         self._tensors += loop.tensors * (loop.count - 1)
 
     def allocate(
-        self, shape: Sequence[int], dtype: str, buffer: Buffer, name: str = ""
+        self,
+        shape: Sequence[int],
+        dtype: str,
+        buffer: Buffer,
+        name: str = "",
+        place: str | None = None,
     ) -> NkiTensor:
-        """Makes a tensor; its site is the line of the kernel that asks for it."""
+        """Makes a tensor; its site is the line of the kernel that asks for it, if not given."""
         sizes = tuple(int(size) for size in shape)
         strides = row_major(sizes)
         on_chip = buffer.space != Space.HBM
         row_elements = strides[0] if on_chip else sizes[-1]
         rows = sizes[0] if on_chip else strides[0] * sizes[0] // row_elements
-        place = (name, _line(), self._running > 0)
-        site = self._sites.get(place)
+        where = Site(name, place or _line(), self._running > 0)
+        site = self._sites.get(where)
         if site is None:
-            site = self._sites[place] = len(self._sites)
-            self.recording.sites.append(Site(*place))
+            site = self._sites[where] = len(self._sites)
+            self.recording.sites.append(where)
         number, stack = self._tensors, self._stack
         self._tensors += 1
         self.recording.tensors.append(
@@ -184,6 +189,17 @@ class Recorder:
         """Returns what was recorded."""
         self.recording.total = self._instructions, self._accesses, self._tensors
         return self.recording
+
+
+def passes(*bounds: Any) -> Iterable[Any]:
+    """What a qualifying `for i in range(...)` of a kernel runs over."""
+    numbers = range(*[int(bound) for bound in bounds])
+    return numbers if _active is None else _active.passes(numbers)
+
+
+def each(items: Iterable[Any]) -> Iterable[Any]:
+    """What any other `for` of a kernel runs over."""
+    return items if _active is None else _active.each(items)
 
 
 _OWN = str(Path(__file__).resolve().parent)
@@ -259,7 +275,9 @@ def _traced(
     with _recording(recorder):
         inputs = {}
         for argument in arguments:
-            tensor = recorder.allocate(argument.shape, argument.dtype, HBM_INPUT, argument.name)
+            tensor = recorder.allocate(
+                argument.shape, argument.dtype, HBM_INPUT, argument.name, place="argument"
+            )
             if values is not None:
                 tensor.write(rounded(values[argument.name], argument.dtype))
             inputs[argument.name] = tensor

@@ -264,12 +264,17 @@ def _term_extremes(term: Term) -> tuple[int, int]:
 
 def _divided(index: Index, divisor: Any, remainder: bool) -> Any:
     """index // divisor or index % divisor: what the divisor divides is taken out first."""
-    if type(divisor) is not int or divisor < 1 or any(type(v) is Term for v in index.factors):
-        whole = int(index)
-        return whole % divisor if remainder else whole // divisor
-    quotient = {v: f // divisor for v, f in index.factors.items() if f % divisor == 0}
-    rest = {v: f for v, f in index.factors.items() if f % divisor}
+    rest: dict[Variable, int] = {}
+    quotient: dict[Variable, int] = {}
+    if type(divisor) is int and divisor > 0:
+        for variable, factor in index.factors.items():
+            if factor % divisor:
+                rest[variable] = factor
+            else:
+                quotient[variable] = factor // divisor
     constant, left_over = divmod(index.constant, divisor)
+    if not quotient and not rest:  # no positive whole divisor
+        return int(index) % divisor if remainder else int(index) // divisor
     low, high = extremes(Index(left_over, rest))
     taken = low // divisor
     if taken == high // divisor:  # the rest is less than one divisor
@@ -277,8 +282,9 @@ def _divided(index: Index, divisor: Any, remainder: bool) -> Any:
             inner = left_over - taken * divisor
             return Index(inner, rest) if rest else inner
         return Index(constant + taken, quotient) if quotient else constant + taken
-    passes = tuple(rest.items())
-    term = Term(left_over, passes, divisor, remainder)  # type: ignore[arg-type]
+    if any(type(variable) is Term for variable in rest):
+        return int(index) % divisor if remainder else int(index) // divisor
+    term = Term(left_over, tuple(rest.items()), divisor, remainder)  # type: ignore[arg-type]
     if remainder:
         return Index(0, {term: 1})
     return Index(constant, {**quotient, term: 1})

@@ -253,7 +253,8 @@ class NkiTensor:
                 elements += span
         itemsize = DTYPE_BYTES[self.dtype]
         width = allocation.row_elements * DTYPE_BYTES[allocation.dtype]
-        if (self.offset + elements) * itemsize > width:  # it crosses rows
+        on_chip = allocation.buffer.space != Space.HBM
+        if not on_chip and (self.offset + elements) * itemsize > width:  # it crosses rows
             return 0, allocation.rows, 0, width
         return self.row, rows, self.offset * itemsize, elements * itemsize
 
