@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +175,9 @@ class Recorder:
     def _tensor(self, view: NkiTensor) -> tuple[int, int]:
         """Number and depth of a view's tensor, which must be of this pass."""
         allocation = view.allocation
-        depth = len(allocation.loops)
-        if allocation.loops is not self._stack.loops[:depth] and any(
-            mine is not other
-            for mine, other in zip(
-                allocation.loops, (*self._stack.loops, *[None] * depth), strict=False
-            )
-        ):
+        loops = allocation.loops
+        depth = len(loops)
+        if depth and not loops[-1].open:  # a tensor of a pass that is over
             raise NotSymbolicError
         return allocation.number, depth
 
@@ -298,10 +294,15 @@ def _traced(
 def _bound(kernel: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
     """Checks that a kernel takes these keywords and needs no others."""
     try:
-        inspect.signature(kernel).bind(**keywords)
+        _signature(kernel).bind(**keywords)
     except TypeError as error:
         raise NkiValidationError(f"the kernel cannot be called so: {error}") from None
     return keywords
+
+
+@lru_cache(maxsize=64)
+def _signature(kernel: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(kernel)
 
 
 @contextmanager

@@ -193,11 +193,13 @@ def _expand_instructions(
     first_access: Any,
     out: Any,
 ) -> None:
-    variables = np.zeros(max(1, factors.shape[2]), np.int64)
+    """Fills in the instructions of all passes: `variables` are the passes, then the terms."""
+    depth_max, width = loops.shape[1], factors.shape[2]
+    variables = np.zeros(max(1, width), np.int64)
     begin = 0
     for r in range(len(instructions)):
         stack, position, first, own, work, line = instructions[r]
-        depth = counts[stack, 0]
+        depth, n_terms = counts[stack]
         passes = 1
         for d in range(depth):
             passes *= loops[stack, d, 0]
@@ -207,47 +209,38 @@ def _expand_instructions(
             for d in range(depth):
                 place += variables[d] * loops[stack, d, 1]
                 access += variables[d] * loops[stack, d, 2]
-            _compute_terms(terms[stack], counts[stack, 1], depth, variables, loops.shape[1])
+            for t in range(n_terms):
+                total = terms[stack, t, 0]
+                for d in range(depth):
+                    total += variables[d] * terms[stack, t, 3 + d]
+                divisor = terms[stack, t, 1]
+                quotient = total // divisor
+                variables[depth_max + t] = (
+                    total - quotient * divisor if terms[stack, t, 2] else quotient
+                )
             work_of[place] = work
             line_of[place] = line
             first_access[place] = access
-            for a in range(own):
-                _expand_access(
-                    accesses[begin + a], factors[begin + a], loops[stack], variables, out[access + a]
-                )
+            for a in range(begin, begin + own):
+                tensor, row, byte = accesses[a, 0], accesses[a, 3], accesses[a, 5]
+                for d in range(accesses[a, 1]):
+                    tensor += variables[d] * loops[stack, d, 3]
+                for v in range(width):
+                    row += variables[v] * factors[a, 0, v]
+                    byte += variables[v] * factors[a, 1, v]
+                out[access, 0] = tensor
+                out[access, 1] = accesses[a, 2]
+                out[access, 2] = row
+                out[access, 3] = row + accesses[a, 4]
+                out[access, 4] = byte
+                out[access, 5] = byte + accesses[a, 6]
+                access += 1
             for d in range(depth - 1, -1, -1):
                 variables[d] += 1
                 if variables[d] < loops[stack, d, 0]:
                     break
                 variables[d] = 0
         begin += own
-
-
-@compiled
-def _compute_terms(terms: Any, count: Any, depth: Any, variables: Any, first: Any) -> None:
-    """Fills in the quotients and remainders for the current passes."""
-    for t in range(count):
-        total = terms[t, 0]
-        for d in range(depth):
-            total += variables[d] * terms[t, 3 + d]
-        divisor = terms[t, 1]
-        variables[first + t] = total % divisor if terms[t, 2] else total // divisor
-
-
-@compiled
-def _expand_access(access: Any, factors: Any, loops: Any, variables: Any, out: Any) -> None:
-    tensor, depth, mode, row, rows, byte, size = access
-    for d in range(depth):
-        tensor += variables[d] * loops[d, 3]
-    for v in range(factors.shape[1]):
-        row += variables[v] * factors[0, v]
-        byte += variables[v] * factors[1, v]
-    out[0] = tensor
-    out[1] = mode
-    out[2] = row
-    out[3] = row + rows
-    out[4] = byte
-    out[5] = byte + size
 
 
 @compiled

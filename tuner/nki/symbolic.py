@@ -79,8 +79,10 @@ class Index:
     def __add__(self, other: Any) -> Any:
         if type(other) is Index:
             return _combined(self, other, 1)
+        if type(other) is int:
+            return Index(self.constant + other, self.factors) if other else self
         if isinstance(other, int | np.integer):
-            return Index(self.constant + int(other), self.factors)
+            return self + int(other)
         return int(self) + other
 
     __radd__ = __add__
@@ -88,8 +90,10 @@ class Index:
     def __sub__(self, other: Any) -> Any:
         if type(other) is Index:
             return _combined(self, other, -1)
+        if type(other) is int:
+            return Index(self.constant - other, self.factors) if other else self
         if isinstance(other, int | np.integer):
-            return Index(self.constant - int(other), self.factors)
+            return self - int(other)
         return int(self) - other
 
     def __rsub__(self, other: Any) -> Any:
@@ -106,6 +110,8 @@ class Index:
             if not isinstance(other, Index | np.integer):
                 return int(self) * other
             other = int(other)
+        if other == 1:
+            return self
         if other == 0:
             return 0
         return Index(self.constant * other, {v: f * other for v, f in self.factors.items()})
@@ -297,13 +303,42 @@ def _compared(difference: Any, sign: str) -> bool:
             return bool(difference < 0)
         return bool(difference <= 0 if sign == "<=" else difference == 0)
     low, high = extremes(difference)
-    if sign == "<":
-        return high < 0 or (low < 0 and bool(_settled(difference, lambda v: v < 0)))
-    if sign == "<=":
-        return high <= 0 or (low <= 0 and bool(_settled(difference, lambda v: v <= 0)))
-    if low > 0 or high < 0:
-        return False
-    return low == high or bool(_settled(difference, lambda v: v == 0))
+    if sign == "==":
+        if low > 0 or high < 0:
+            return False
+        if low == high:
+            return True
+    else:
+        limit = 0 if sign == "<" else 1
+        if high < limit or low >= limit:
+            return high < limit
+    if len(difference.factors) == 1:
+        ((loop, step),) = difference.factors.items()
+        if type(loop) is Loop:
+            return _settled_alone(difference.constant, loop, step, sign)
+    return bool(_settled(difference, _QUESTIONS[sign]))
+
+
+_QUESTIONS: dict[str, Callable[[npt.NDArray[Any]], Any]] = {
+    "<": lambda values: values < 0,
+    "<=": lambda values: values <= 0,
+    "==": lambda values: values == 0,
+}
+
+
+def _settled_alone(first: int, loop: Loop, step: int, sign: str) -> bool:
+    """`_settled` for first + step * pass, whose answer is known to change within the loop."""
+    if not loop.open:
+        raise NotSymbolicError
+    if sign == "==":
+        if first == 0:
+            loop.count = 1
+        elif first % step == 0:
+            loop.count = -(first // step)
+        return first == 0
+    limit = first if sign == "<" else first - 1  # whole numbers: <= 0 is < 1
+    loop.count = -(limit // step) if limit < 0 else limit // -step + 1
+    return limit < 0
 
 
 def _settled(index: Index, question: Callable[[npt.NDArray[Any]], Any]) -> Any:
