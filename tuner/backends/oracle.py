@@ -124,11 +124,7 @@ class Oracle:
             np.savez(folder / "inputs.npz", **{n: _plain(a) for n, a in inputs.items()})  # type: ignore[arg-type]
             settings = {"NEURON_PLATFORM_TARGET_OVERRIDE": device_name}
             answer = self._ask(folder, job, self.deadline_s, settings)
-            try:
-                with np.load(folder / "outputs.npz", allow_pickle=False) as raw:
-                    arrays = [raw[f"arr_{i}"] for i in range(len(answer["dtypes"]))]
-            except (OSError, ValueError, KeyError) as error:
-                raise OracleError(f"left no readable result ({error})") from None
+            arrays = _arrays(folder / "outputs.npz", len(answer["dtypes"]))
         return list(zip(answer["dtypes"], arrays, strict=True))
 
     def _ask(
@@ -221,6 +217,14 @@ def _write(kernel: KernelSource, folder: Path) -> str:
         file = main if name == MODULE else f"{name}.py"
         (folder / file).write_text(text, encoding="utf-8")
     return main
+
+
+def _arrays(path: Path, count: int) -> list[npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as raw:
+            return [raw[f"arr_{i}"] for i in range(count)]
+    except (OSError, ValueError, KeyError) as error:
+        raise OracleError(f"left no readable result ({error})") from None
 
 
 def _dtype(name: str) -> np.dtype[Any]:
