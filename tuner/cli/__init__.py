@@ -12,6 +12,7 @@ import click
 from tuner import __version__
 from tuner.cli.common import INTERRUPTED
 from tuner.cli.files import best, export, lookup, show
+from tuner.cli.lint import lint
 from tuner.cli.listing import devices, spaces
 from tuner.cli.measure import measure, verify
 from tuner.cli.tune import tune
@@ -46,7 +47,7 @@ def cli() -> None:
     """
 
 
-for _command in (tune, measure, verify, show, best, export, lookup, devices, spaces):
+for _command in (tune, measure, verify, lint, show, best, export, lookup, devices, spaces):
     cli.add_command(_command)
 
 

@@ -11,7 +11,8 @@ from tuner.cli.common import device_option, microseconds, parse_params, table
 from tuner.runtime.errors import TunerError
 
 if TYPE_CHECKING:
-    from tuner.backends import Measurement, Problem
+    from tuner.backends import Candidate, Measurement, Problem
+    from tuner.backends.oracle import Oracle
 
 FAILED, REFUSED = 1, 2
 
@@ -89,6 +90,14 @@ def measure(
 @click.option(
     "--full", is_flag=True, help="Check on the whole workload, not on a small one like it."
 )
+@click.option(
+    "--oracle",
+    type=click.Choice(["nki"]),
+    help="Also compare with nki.simulate of AWS's own nki package, where that is installed.",
+)
+@click.option(
+    "--oracle-python", metavar="PATH", help="The interpreter that has it.  [default: this one]"
+)
 def verify(
     kernel: str,
     shape: str | None,
@@ -96,20 +105,51 @@ def verify(
     params: tuple[str, ...],
     device: str,
     full: bool,
+    oracle: str | None,
+    oracle_python: str | None,
 ) -> int:
     """Checks one config against its reference.
 
-    Runs KERNEL on random numbers on the simulator and compares with its numpy reference.
+    Runs KERNEL on random numbers on the simulator and compares with its numpy reference; with
+    --oracle nki also with what AWS's own simulator makes of them.
     """
-    from tuner.backends import Candidate, evaluate, load_backend
+    from tuner.backends import Candidate, Status, evaluate, load_backend
 
+    if oracle_python and not oracle:
+        raise TunerError("--oracle-python goes with --oracle nki")
     prepared, config = _prepared(kernel, shape, dtype, params, device, "nki")
     arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
-    result = evaluate(load_backend(prepared.problem), Candidate(0, config, arguments))
+    candidate = Candidate(0, config, arguments)
+    asked = _oracle(oracle_python) if oracle else None
+    result = evaluate(load_backend(prepared.problem), candidate)
     shapes = ", ".join(f"{a.name} {a.dtype}{list(a.shape)}" for a in arguments)
     verdict = "correct" if result.verified else f"{result.status}: {result.reason}"
     click.echo(f"{prepared.workload} on {device}, checked with {shapes}: {verdict}")
-    return 0 if result.verified else FAILED
+    right = result.verified
+    if asked is not None and (right or result.status == Status.CORRECTNESS):
+        right = _agrees(prepared.problem, candidate, *asked) and right
+    return 0 if right else FAILED
+
+
+def _oracle(python: str | None) -> tuple[Oracle, str]:
+    """Returns AWS's nki and its version."""
+    from tuner.backends.oracle import Oracle
+
+    oracle = Oracle(python) if python else Oracle()
+    return oracle, oracle.version()
+
+
+def _agrees(problem: Problem, candidate: Candidate, oracle: Oracle, version: str) -> bool:
+    from tuner.backends.oracle import OracleError, check
+
+    try:
+        mismatch = check(problem, candidate, oracle)
+        verdict = "the same within rounding" if mismatch is None else f"differs: {mismatch}"
+        agrees = mismatch is None
+    except OracleError as error:
+        agrees, verdict = False, f"failed: {error}"
+    click.echo(f"nki.simulate of nki {version}: {verdict}")
+    return agrees
 
 
 def _prepared(
