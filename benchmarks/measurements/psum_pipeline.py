@@ -29,7 +29,7 @@ def rotate_2bank(lhsT, rhs):
     """`single_bank` with two accumulators used in turn: those of even rows of tiles and of odd
     ones. The tool's own pipelining pass with stages (0,0,1) and (0,1,1) writes the same program:
     it doubled the accumulator and left the order of instructions alone. Source: as `single_bank`;
-    the passes are described in examples/tune_matmul_lhsT_rhs.py and .claude/rules/learnings.md.
+    the passes are described in examples/tune_matmul_lhsT_rhs.py and the notes of learnings.
     """
     return _multiply(lhsT, rhs, 2, "mnk")
 
@@ -37,7 +37,7 @@ def rotate_2bank(lhsT, rhs):
 @nki.jit
 def reorder_mkn(lhsT, rhs):
     """`rotate_2bank` with K outside N: a stationary tile serves all columns before the next one is
-    loaded. Source: awslabs/nki-autotune, .claude/rules/learnings.md (loop order M, K, N).
+    loaded. Source: awslabs/nki-autotune, its notes of learnings (loop order M, K, N).
     """
     return _multiply(lhsT, rhs, 2, "mkn")
 
@@ -68,7 +68,7 @@ def skewed(lhsT, rhs):
 def ladder_16(lhsT, rhs):
     """Loads sunk into the innermost loop: for each 128x512 product, PSUM is cleared, each of its
     matmuls loads its own 128x128 and 128x512 operands, and the product is drained and stored.
-    Source: awslabs/nki-autotune, kernel_transforms.py (last rung) and .claude/rules/learnings.md.
+    Source: awslabs/nki-autotune, kernel_transforms.py (last rung) and its notes of learnings.
     The listing declares all tiles at the top of the kernel; here those in SBUF are declared in the
     loop that fills them.
     """
