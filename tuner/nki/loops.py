@@ -18,8 +18,8 @@ PASSES, EACH = "__nki_passes__", "__nki_each__"
 
 _RANGES = {"range", "affine_range", "sequential_range", "static_range"}
 _PURE = set(
-    "abs all any bool dict divmod enumerate float int len list max min range reversed round sorted"
-    " str sum tuple zip".split()
+    "abs all any bool dict divmod enumerate float int len list max min print range repr reversed"
+    " round slice sorted str sum tuple zip".split()
 )
 _METHODS = set(
     "reshape ap view slice select permute broadcast expand_dim squeeze_dim reshape_dim flatten_dims"
