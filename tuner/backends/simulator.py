@@ -33,25 +33,42 @@ BATCH = 4
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the simulator times: what a kernel asks of the core, and where its tensors lie."""
+    """What the simulator times: the program as the compiler passes it on, and its memory.
+
+    Attributes:
+        hopeless_us: A lower bound of its time where that is above the candidate's limit; it is then
+            neither written out nor timed.
+    """
 
     traced: Trace
-    memory: MemoryPlan
+    built: Built | None
+    hopeless_us: float | None = None
 
 
 class SimulatorBackend:
     """Runs kernels against the simulated NKI and predicts their time on one NeuronCore.
 
-    Options: `policy`, the compiler policy (default "nki").
+    Options: `policy`, the compiler policy (default "nki"); `cores_busy`, cores that share the HBM
+    bandwidth (default 1); `on_overflow`, instead of the policy's own.
 
     Raises:
-        TunerError: An unknown device or policy.
+        TunerError: An unknown device, policy or choice.
     """
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._device = device(problem.device)
-        self._policy = policy(str(problem.options.get("policy", "nki")))
+        rules = policy(str(problem.options.get("policy", "nki")))
+        on_overflow = problem.options.get("on_overflow") or rules.on_overflow
+        if on_overflow not in ON_OVERFLOW:
+            raise unknown("choice of on_overflow", str(on_overflow), ON_OVERFLOW)
+        self._policy = dataclasses.replace(rules, on_overflow=str(on_overflow))
+        self._cores_busy = int(problem.options.get("cores_busy") or 1)
+        if not 1 <= self._cores_busy <= self._device.hbm.cores:
+            raise TunerError(
+                f"cores_busy={self._cores_busy}: expected 1 to {self._device.hbm.cores} "
+                f"({self._device.name})"
+            )
 
     @cached_property
     def _kernel(self) -> LoadedKernel:
@@ -64,25 +81,38 @@ class SimulatorBackend:
             _compile_simulator(self._device, self._policy)
 
     def compile(self, candidate: Candidate) -> Compiled:
-        """Records the kernel and gives its tensors their memory."""
+        """Records the kernel and gives its tensors their memory, unless it is hopeless."""
         with self._kernel.lent():
             traced = trace(
                 self._kernel.function, self._problem.arguments, candidate.config, self._device
             )
-        return Compiled(traced, plan_memory(traced.program, self._device, self._policy))
+        if candidate.limit_us is not None:
+            bound_us = lower_bound_us(
+                traced.recording.work_counts(), self._device, self._policy, self._cores_busy
+            )
+            if bound_us > candidate.limit_us:
+                return Compiled(traced, None, bound_us)
+        return Compiled(traced, build(traced.program, self._device, self._policy))
 
-    def measure(self, artifact: Compiled) -> tuple[float, dict[str, Any]]:
+    def measure(self, artifact: Compiled) -> tuple[float | None, dict[str, Any]]:
         """Predicts latency and the use of engines and memory."""
-        program, memory = artifact.traced.program, artifact.memory
-        prediction = predict(program, memory, self._device, self._policy)
+        if artifact.built is None:
+            return None, {"bound_us": artifact.hopeless_us}
+        built = artifact.built
+        program, memory = built.program, built.memory
+        prediction = predict(program, memory, self._device, self._policy, self._cores_busy)
         bank = self._device.psum.bank_bytes_per_partition
         return prediction.latency_us, {
             "launch_us": prediction.launch_us,
+            "error_percent": prediction.error_percent,
+            "error_class": prediction.error_class,
             "busy_us": prediction.busy_us,
             "instructions": len(program),
             "flops": program.flops,
             "hbm_read_bytes": program.hbm_read_bytes,
             "hbm_written_bytes": program.hbm_written_bytes,
+            "spill_saved_bytes": built.saved_bytes,
+            "spill_reloaded_bytes": built.reloaded_bytes,
             "sbuf_peak_bytes_per_partition": memory.sbuf_peak_bytes,
             "psum_peak_banks": memory.psum_peak_bytes // bank,
             "output_bytes": sum(
