@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from random import Random
 
 import msgspec
 import numpy as np
@@ -101,23 +102,15 @@ class Builder:
         )
 
 
-def _rectangles(draw: st.DrawFn, builder: Builder, count: int) -> list[Rectangle]:
-    """Up to `count` rectangles of recent tensors, half of them whole tensors."""
-    found = []
-    for _ in range(draw(st.integers(0, count))):
-        recent = max(0, len(builder.tensors) - 6)
-        tensor = draw(st.integers(draw(st.sampled_from([0, recent])), len(builder.tensors) - 1))
-        _, rows, row_bytes, _ = builder.tensors[tensor]
-        if draw(st.booleans()):
-            found.append(builder.whole(tensor))
-            continue
-        row, byte = draw(st.integers(0, rows - 1)), draw(st.integers(0, row_bytes - 1))
-        last_row, last_byte = (
-            draw(st.integers(row, rows - 1)),
-            draw(st.integers(byte, row_bytes - 1)),
-        )
-        found.append((tensor, row, last_row + 1, byte, last_byte + 1))
-    return found
+def _rectangle(random: Random, builder: Builder, recent: float) -> Rectangle:
+    """A rectangle of some tensor; one of the last five with a probability of `recent`."""
+    count = len(builder.tensors)
+    tensor = random.randrange(max(0, count - 5) if random.random() < recent else 0, count)
+    _, rows, row_bytes, _ = builder.tensors[tensor]
+    if random.random() < 0.6:
+        return builder.whole(tensor)
+    row, byte = random.randrange(rows), random.randrange(row_bytes)
+    return tensor, row, random.randint(row + 1, rows), byte, random.randint(byte + 1, row_bytes)
 
 
 @st.composite
@@ -125,21 +118,26 @@ def programs(draw: st.DrawFn, unit: int = 512, widest: int = 3) -> Program:
     """Small programs: a few sites that allocate again and again, tensors of up to three units in
     SBUF and up to `widest` banks in PSUM.
     """
-    builder = Builder()
-    kinds = [
-        (space, draw(st.integers(1, 3)), f"kernel.py:{line}", draw(st.booleans()))
-        for line, space in enumerate(draw(st.lists(st.sampled_from(Space), min_size=1, max_size=5)))
+    spaces = [Space.SBUF, Space.PSUM, *draw(st.lists(st.sampled_from(Space), max_size=3))]
+    steps = draw(st.sampled_from([1, 2, 4, 8, 12, 20, 30, 30, 40, 40, 60]))
+    # Drawing every choice by itself makes nearly all programs too small to run out of memory.
+    random = Random(draw(st.integers(0, 1 << 32)))
+    sites = [
+        (f"kernel.py:{line}", space, random.random() < 0.7) for line, space in enumerate(spaces)
     ]
-    for _ in range(draw(st.integers(1, 24))):
-        if not builder.tensors or draw(st.booleans()):
-            space, size, place, looped = draw(st.sampled_from(kinds))
-            row_bytes = unit * size - draw(st.integers(0, 3))
+    density, recent = random.uniform(0.2, 1), random.random()
+    builder = Builder()
+    for _ in range(steps):
+        if not builder.tensors or random.random() < density:
+            place, space, looped = random.choice(sites)
+            row_bytes = unit * random.randint(1, 3) - random.randint(0, 3)
             if space == Space.PSUM:
-                row_bytes = BANK_BYTES * min(size, widest) - draw(st.integers(0, 100))
-            builder.tensor(space, row_bytes, place, looped=looped, rows=draw(st.integers(1, 2)))
-        writes, reads = _rectangles(draw, builder, 2), _rectangles(draw, builder, 2)
-        if draw(st.integers(0, 4)):
-            builder.add(writes, reads)
+                row_bytes = BANK_BYTES * random.randint(1, widest) - random.randint(0, 100)
+            builder.tensor(space, row_bytes, place, looped=looped, rows=random.randint(1, 2))
+        first = [_rectangle(random, builder, recent) for _ in range(random.randint(0, 2))]
+        reads = [_rectangle(random, builder, recent) for _ in range(random.randint(0, 2))]
+        if random.random() < 0.8:
+            builder.add(first, reads)
         else:
-            builder.add([], reads, adds=writes)
+            builder.add([], reads, adds=first)
     return builder.program()

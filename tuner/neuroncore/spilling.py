@@ -367,8 +367,7 @@ def _walk(
     """
     count = len(first_access) - 1
     tensor = accesses[:, TENSOR].copy()
-    victims = [np.int64(0) for _ in range(0)]  # a heap
-    used = 0
+    victims, used = [np.int64(0) for _ in range(0)], 0  # victims: a heap
     for i in range(count):
         operands, asked = 0, 0
         span = range(first_access[i], first_access[i + 1])
