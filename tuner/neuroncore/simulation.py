@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuner.neuroncore.costs import cost
+from tuner.neuroncore.costs import costs
 from tuner.neuroncore.dependences import dependences
 from tuner.neuroncore.device import Device
 from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.policy import Policy
+from tuner.neuroncore.ports import ports
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.timeline import Timeline, parameters, timeline
+from tuner.neuroncore.queues import engines_of, queues
+from tuner.neuroncore.timeline import Parameters, Timeline, parameters, timeline
 
-__all__ = ["MODEL_VERSION", "Prediction", "predict"]
+__all__ = ["ENGINES", "MODEL_VERSION", "Prediction", "predict", "run"]
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Part of every fingerprint: raised whenever the model gives another time for some program."""
 
 ENGINES = ("TensorE", "VectorE", "ScalarE", "GpSimdE", "DMA")
@@ -26,7 +28,7 @@ class Prediction:
 
     Attributes:
         latency_us: Launch and run together, in microseconds.
-        launch_us: The launch alone.
+        launch_us: What passes before the first instruction.
         busy_us: Busy time of each engine; of DMA, the mean over its engines.
         timeline: When each instruction ran.
     """
@@ -37,7 +39,9 @@ class Prediction:
     timeline: Timeline
 
 
-def predict(program: Program, memory: MemoryPlan, device: Device, policy: Policy) -> Prediction:
+def predict(
+    program: Program, memory: MemoryPlan, device: Device, policy: Policy, cores_busy: int = 1
+) -> Prediction:
     """Simulates a program on one core of a device.
 
     Args:
@@ -45,13 +49,39 @@ def predict(program: Program, memory: MemoryPlan, device: Device, policy: Policy
         memory: Where its tensors lie, from `plan_memory`.
         device: The core.
         policy: The compiler's decisions.
+        cores_busy: Cores of the chip that move as many bytes at the same time, this one included.
+
+    Raises:
+        TunerError: The device has not so many cores.
     """
-    starts, predecessors = dependences(program, memory)
-    costs = [cost(work, device) for work in program.works]
-    result = timeline(program, costs, starts, predecessors, policy, parameters(device))
+    result = run(program, memory, device, policy, cores_busy)
+    launch_us = device.kernel.launch_us if policy.start_us < 0 else policy.start_us
     return Prediction(
-        latency_us=device.kernel.launch_us + result.makespan / 1e6,
-        launch_us=device.kernel.launch_us,
+        latency_us=launch_us + result.makespan / 1e6,
+        launch_us=launch_us,
         busy_us={name: int(busy) / 1e6 for name, busy in zip(ENGINES, result.busy, strict=True)},
         timeline=result,
+    )
+
+
+def run(
+    program: Program,
+    memory: MemoryPlan,
+    device: Device,
+    policy: Policy,
+    cores_busy: int = 1,
+    settings: Parameters | None = None,
+) -> Timeline:
+    """Returns the timeline of a program; `settings` instead of the device's own on request."""
+    dealt = queues(program, policy)
+    starts, predecessors = dependences(program, memory, dealt)
+    marks = ports(program, memory, device, engines_of(program, policy))
+    return timeline(
+        program,
+        costs(program, device, policy, cores_busy),
+        starts,
+        predecessors,
+        dealt,
+        marks,
+        settings or parameters(device),
     )
