@@ -39,17 +39,7 @@ def cells(accesses: Any, space: Any, rows: Any, row_bytes: Any) -> Any:
     tensors = len(space)
     inner = np.zeros((tensors, 2), np.int64)  # all inner bounds of rows and of bytes, or-ed
     modes = np.zeros(tensors, np.int8)
-    for a in range(len(accesses)):
-        t = accesses[a, TENSOR]
-        modes[t] |= 1 if accesses[a, MODE] == READ else 2
-        if accesses[a, ROW_LOW] > 0:
-            inner[t, 0] |= accesses[a, ROW_LOW]
-        if accesses[a, ROW_HIGH] < rows[t]:
-            inner[t, 0] |= accesses[a, ROW_HIGH]
-        if accesses[a, BYTE_LOW] > 0:
-            inner[t, 1] |= accesses[a, BYTE_LOW]
-        if accesses[a, BYTE_HIGH] < row_bytes[t]:
-            inner[t, 1] |= accesses[a, BYTE_HIGH]
+    _bounds(accesses, rows, row_bytes, inner, modes)
     grid = np.full((tensors, 8), -1, np.int32)
     table_size = 0
     for t in range(tensors):
@@ -62,6 +52,20 @@ def cells(accesses: Any, space: Any, rows: Any, row_bytes: Any) -> Any:
     if table_size:
         _number(accesses, grid, table, rows, row_bytes)
     return grid, table, _place(grid, table, rows, row_bytes)
+
+
+@lean
+def _bounds(accesses: Any, rows: Any, row_bytes: Any, inner: Any, modes: Any) -> None:
+    """Finds what bounds of accesses lie inside each tensor, and whether it is read and written."""
+    for a in range(len(accesses)):
+        t = accesses[a, TENSOR]
+        modes[t] |= 1 if accesses[a, MODE] == READ else 2
+        low, high = accesses[a, ROW_LOW], accesses[a, ROW_HIGH]
+        if low > 0 or high < rows[t]:
+            inner[t, 0] |= low | (high if high < rows[t] else 0)
+        low, high = accesses[a, BYTE_LOW], accesses[a, BYTE_HIGH]
+        if low > 0 or high < row_bytes[t]:
+            inner[t, 1] |= low | (high if high < row_bytes[t] else 0)
 
 
 @lean

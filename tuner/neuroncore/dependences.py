@@ -48,7 +48,7 @@ class _Lists(NamedTuple):
 class _Waits(NamedTuple):
     """What the current instruction waits for.
 
-    `latest` is the last instruction of each in-order lane; of other lanes `found` lists all, each
+    `latest` is the last instruction of each in-order lane (its end says if there is any); of other lanes `found` lists all, each
     once thanks to `stamp`. `waited` is the last of each lane that a stream has waited for.
     """
 
@@ -85,7 +85,7 @@ def dependences(
     )
 
 
-@lean
+@inlined
 def _push(instruction: Any, head: Any, lists: Any) -> Any:
     node = lists.counters[FREE]
     if node >= 0:
@@ -98,7 +98,7 @@ def _push(instruction: Any, head: Any, lists: Any) -> Any:
     return node
 
 
-@lean
+@inlined
 def _add(i: Any, replaces: Any, head: Any, lists: Any, lane: Any) -> Any:
     """Puts i on a list; on an in-order lane it takes the place of the lane's last one."""
     if replaces:
@@ -129,6 +129,7 @@ def _note(p: Any, mark: Any, stream: Any, waits: Any, found: Any, count: Any) ->
     if waits.in_order[lane]:
         if p > waits.waited[stream, lane] and p > waits.latest[lane]:
             waits.latest[lane] = p
+            waits.latest[-1] = 1
     elif waits.stamp[p] != mark:
         waits.stamp[p] = mark
         found[count] = p
@@ -149,7 +150,10 @@ def _collect(
 @inlined
 def _flush(stream: Any, remembers: Any, waits: Any, found: Any, count: Any) -> Any:
     """Adds the last of each in-order lane; an in-order stream remembers them."""
-    for lane in range(len(waits.latest)):
+    if waits.latest[-1] < 0:
+        return count
+    waits.latest[-1] = -1
+    for lane in range(len(waits.latest) - 1):
         p = waits.latest[lane]
         if p >= 0:
             found[count] = p
@@ -211,7 +215,7 @@ def _before_writing(
     return count
 
 
-@lean
+@inlined
 def _write(cell: Any, i: Any, replaces: Any, lists: Any, lane: Any) -> None:
     """Makes i the writer of a cell, or one of the group that writes it."""
     matmul = lane[i] == _MATMUL_LANE
@@ -260,7 +264,7 @@ def _start(n: Any, cell_count: Any, tensors: Any, lane: Any, stream_of: Any, win
     waits = _Waits(
         lane,
         in_order,
-        np.full(lanes, -1, np.int32),
+        np.full(lanes + 1, -1, np.int32),
         np.full((len(window), lanes), -1, np.int32),
         np.full(1 if in_order.all() else n, -1, np.int32),
     )
@@ -268,7 +272,7 @@ def _start(n: Any, cell_count: Any, tensors: Any, lane: Any, stream_of: Any, win
     return state, waits, lists
 
 
-@lean
+@inlined
 def _wait(
     i: Any, spans: Any, many: Any, stream: Any, state: Any, lists: Any, waits: Any, legacy: Any,
     found: Any,
@@ -291,7 +295,7 @@ def _wait(
     lists.counters[FOUND] = _flush(stream, remembers, waits, found, count)
 
 
-@lean
+@inlined
 def _use(i: Any, spans: Any, many: Any, state: Any, lists: Any, waits: Any) -> None:
     """Enters instruction i into the cells that it reads, then into those that it writes."""
     replaces = waits.in_order[waits.lane[i]]
@@ -310,7 +314,7 @@ def _use(i: Any, spans: Any, many: Any, state: Any, lists: Any, waits: Any) -> N
                 first += spans[k, 5]
 
 
-@lean
+@inlined
 def _resolve(
     i: Any, first_access: Any, accesses: Any, grid: Any, table: Any, state: Any, spans: Any
 ) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuner.neuroncore.compiled import compiled
+from tuner.neuroncore.compiled import lean
 from tuner.neuroncore.device import Device
 from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.program import (
@@ -59,7 +59,9 @@ def ports(
             kind[2] = tables.setdefault(work.table, len(tables))
     if not kinds.any():
         return np.zeros(len(program), np.int16)
-    return _mark(  # type: ignore[no-any-return]
+    marks = np.zeros(len(program), np.int16)
+    _mark(
+        marks,
         program.work_of,
         kinds,
         program.first_access,
@@ -67,13 +69,14 @@ def ports(
         plan.first_bank,
         device.psum.bank_bytes_per_partition,
     )
+    return marks
 
 
-@compiled
+@lean
 def _mark(
-    work_of: Any, kinds: Any, first_access: Any, accesses: Any, first_bank: Any, bank_bytes: Any
-) -> Any:
-    marks = np.zeros(len(work_of), np.int16)
+    marks: Any, work_of: Any, kinds: Any, first_access: Any, accesses: Any, first_bank: Any,
+    bank_bytes: Any,
+) -> None:  # fmt: skip
     table = 0
     for i in range(len(work_of)):
         kind = kinds[work_of[i]]
@@ -92,4 +95,3 @@ def _mark(
             table = kind[2]
             mark |= LOADS_TABLE
         marks[i] = mark
-    return marks

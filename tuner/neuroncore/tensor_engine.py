@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tuner.neuroncore.compiled import compiled, lean
+from tuner.neuroncore.compiled import compiled, inlined, lean
 from tuner.neuroncore.costs import QUARTERS, WHOLE_ARRAY
 
 __all__ = ["TensorEngine", "multiply", "multiply_on_tile", "tensor_engine"]
@@ -21,8 +21,8 @@ class TensorEngine(NamedTuple):
     """State of TensorE, in picoseconds.
 
     `part` is when the stationary operand of each part of the array is loaded, and when its moving
-    one began and ended; row 0 is all of the array while no call occupies less; the last row is scratch. `spans` are the
-    times when TensorE was active, apart from each other; `ramp` holds the first and last of them
+    one began and ended; row 0 is all of the array while no call occupies less; the last row is
+    scratch. `spans` are the times when TensorE was active, apart from each other; `ramp` holds the first and last of them
     inside the window, their sum, when the clock began to rise, and when the latest matmul moved.
     """
 
@@ -85,7 +85,7 @@ def _active(begin: Any, end: Any, ramp: Any, spans: Any) -> None:
     ramp[ACTIVE] += end - begin
 
 
-@lean
+@inlined
 def _one(at: Any, load: Any, move: Any, part: Any, state: Any, p: Any) -> Any:
     """Runs an instruction on a part of the array; returns when its load began and how long it
     moved.
@@ -101,7 +101,7 @@ def _one(at: Any, load: Any, move: Any, part: Any, state: Any, p: Any) -> Any:
     return load_start, taken
 
 
-@lean
+@inlined
 def multiply(at: Any, load: Any, move: Any, count: Any, state: Any, p: Any) -> Any:
     """Runs the instructions of a matmul on the whole array.
 

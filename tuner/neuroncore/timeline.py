@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuner.neuroncore.compiled import compiled, lean
+from tuner.neuroncore.compiled import compiled, inlined, lean
 from tuner.neuroncore.costs import (
     DELAY,
     DMA,
@@ -91,6 +91,7 @@ class Timeline:
     Attributes:
         lane: Shape (instructions,): 0..3 the compute engines, then load queues, store queues, and
             transfers that ScalarE and GpSimdE trigger.
+        stream: Shape (instructions,): who issued each; that of a triggered transfer is the engine.
         start: Shape (instructions,): when each was issued.
         done: Shape (instructions,): when its result may be used.
         ready: Shape (instructions,): when the last of its predecessors was known to be done.
@@ -101,6 +102,7 @@ class Timeline:
     """
 
     lane: npt.NDArray[np.int8]
+    stream: npt.NDArray[np.int8]
     start: Ints
     done: Ints
     ready: Ints
@@ -142,7 +144,8 @@ def timeline(
         predecessors,
         settings,
     )
-    return Timeline(queues.lane, start, done, ready, blocker, int(makespan), busy)
+    stream = queues.stream_of[queues.lane]
+    return Timeline(queues.lane, stream, start, done, ready, blocker, int(makespan), busy)
 
 
 class _Waiting(NamedTuple):
@@ -168,7 +171,7 @@ class _Core(NamedTuple):
     busy: Any
 
 
-@lean
+@inlined
 def _check(i: Any, slot: Any, lane: Any, stream: Any, starts: Any, predecessors: Any, done: Any,
            waiting: Any, p: Any) -> Any:  # fmt: skip
     """Returns whether all that instruction i waits for has started; `waiting` then says until
@@ -229,7 +232,7 @@ def _through_ports(at: Any, mark: Any, hold: Any, ports: Any) -> Any:
     return at
 
 
-@lean
+@inlined
 def _run(
     at: Any, stream: Any, lane: Any, mark: Any, cost: Any, tiled: Any, core: Any, tensor: Any,
     p: Any,
