@@ -9,64 +9,98 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tuner.neuroncore import Device, Policy, device, policy
-from tuner.neuroncore.costs import cost
-from tuner.neuroncore.dependences import dependences
 from tuner.neuroncore.memory import plan_memory
 from tuner.neuroncore.program import (
-    MAX_OPERANDS,
+    ACCUMULATED,
+    READ,
+    WRITTEN,
     DmaWork,
     ElementwiseWork,
     Engine,
     MatmulWork,
     Operand,
     Program,
+    Site,
     Space,
-    TensorInfo,
     Work,
 )
-from tuner.neuroncore.timeline import Timeline, parameters, timeline
+from tuner.neuroncore.simulation import run
+from tuner.neuroncore.timeline import Timeline
+
+PARTITIONS = 128
 
 Bytes = tuple[int, int, int]
-"""Tensor, first byte, one past the last."""
+"""Tensor, first byte, one past the last; of all rows."""
+
+Rectangle = tuple[int, int, int, int, int]
+"""Tensor, first row, one past the last, first byte, one past the last."""
 
 
 @dataclass
 class Builder:
     """Collects tensors and instructions into a program."""
 
-    tensors: list[TensorInfo] = field(default_factory=list)
-    instructions: list[tuple[Work, tuple[Bytes, ...]]] = field(default_factory=list)
+    tensors: list[tuple[Space, int, int, int]] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
+    instructions: list[tuple[Work, tuple[tuple[int, ...], ...]]] = field(default_factory=list)
 
-    def tensor(self, space: Space, size: int, site: str = "", name: str = "") -> int:
-        """Allocates a tensor; its site is its own unless given."""
+    def tensor(
+        self, space: Space, size: int, site: str = "", name: str = "", rows: int = PARTITIONS
+    ) -> int:
+        """Allocates a tensor; with a site it is inside a loop, else outside all of them."""
         number = len(self.tensors)
-        self.tensors.append(TensorInfo(space, size, name, site or f"kernel.py:{number}"))
+        place = Site(name, site or f"kernel.py:{number}", bool(site))
+        if place not in self.sites:
+            self.sites.append(place)
+        self.tensors.append((space, rows, size, self.sites.index(place)))
         return number
 
-    def whole(self, tensor: int) -> Bytes:
-        return tensor, 0, self.tensors[tensor].bytes
+    def rectangle(self, operand: int | Bytes | Rectangle) -> Rectangle:
+        if isinstance(operand, int):
+            return operand, 0, self.tensors[operand][1], 0, self.tensors[operand][2]
+        if len(operand) == 3:
+            return operand[0], 0, self.tensors[operand[0]][1], operand[1], operand[2]
+        return operand
 
-    def add(self, work: Work, *operands: int | Bytes) -> int:
-        """Appends an instruction: the operand written, then those read (an int: all of it)."""
-        spans = tuple(self.whole(o) if isinstance(o, int) else o for o in operands)
-        self.instructions.append((work, spans))
+    def add(
+        self, work: Work, *operands: int | Bytes | Rectangle, accumulates: bool | None = None
+    ) -> int:
+        """Appends an instruction: the operand written, then those read (an int: all of it).
+
+        A matmul accumulates unless told otherwise.
+        """
+        if accumulates is None:
+            accumulates = isinstance(work, MatmulWork)
+        modes = [ACCUMULATED if accumulates else WRITTEN, *[READ] * (len(operands) - 1)]
+        return self.add_modes(work, list(zip(modes, operands, strict=True)))
+
+    def add_modes(self, work: Work, accesses: list[tuple[int, int | Bytes | Rectangle]]) -> int:
+        """Appends an instruction with any accesses, each with its mode."""
+        rows = []
+        for mode, operand in accesses:
+            tensor, *bounds = self.rectangle(operand)
+            rows.append((tensor, mode, *bounds))
+        self.instructions.append((work, tuple(rows)))
         return len(self.instructions) - 1
 
     def program(self) -> Program:
         works = list(dict.fromkeys(work for work, _ in self.instructions))
-        ranges = list(dict.fromkeys(span for _, spans in self.instructions for span in spans))
-        operands = np.full((len(self.instructions), MAX_OPERANDS), -1, np.int32)
-        for i, (_, spans) in enumerate(self.instructions):
-            operands[i, : len(spans)] = [ranges.index(span) for span in spans]
+        number = {work: n for n, work in enumerate(works)}
+        accesses = [row for _, rows in self.instructions for row in rows]
+        lengths = [0, *(len(rows) for _, rows in self.instructions)]
+        columns = np.array(self.tensors, np.int64).reshape(-1, 4)
         return Program(
             works=tuple(works),
-            work_of=np.array([works.index(work) for work, _ in self.instructions], np.int32),
-            tensors=tuple(self.tensors),
-            ranges=np.array(ranges, np.int64).reshape(-1, 3),
-            operands=operands,
-            flops=0,
-            hbm_read_bytes=0,
-            hbm_written_bytes=0,
+            work_of=np.array([number[work] for work, _ in self.instructions], np.int32),
+            lines=("kernel.py:1",),
+            line_of=np.zeros(len(self.instructions), np.int32),
+            first_access=np.cumsum(lengths, dtype=np.int64),
+            accesses=np.array(accesses, np.int32).reshape(-1, 6),
+            sites=tuple(self.sites),
+            space=columns[:, 0].astype(np.int8),
+            rows=columns[:, 1].astype(np.int32),
+            row_bytes=columns[:, 2].copy(),
+            site=columns[:, 3].astype(np.int32),
         )
 
     def run(self, core: str | Device, rules: Policy | None = None) -> Timeline:
@@ -74,9 +108,7 @@ class Builder:
         on = device(core) if isinstance(core, str) else core
         rules = rules or policy("nki")
         program = self.program()
-        plan = plan_memory(program, on, rules)
-        costs = [cost(work, on) for work in program.works]
-        return timeline(program, costs, *dependences(program, plan), rules, parameters(on))
+        return run(program, plan_memory(program, on, rules), on, rules)
 
 
 def load(rows: int = 128, run_bytes: int = 1024) -> DmaWork:
@@ -88,7 +120,7 @@ def store(rows: int = 128, run_bytes: int = 1024) -> DmaWork:
 
 
 def matmul(stationary: int = 128, moving: int = 512, fp32: bool = False) -> MatmulWork:
-    return MatmulWork(128, stationary, moving, fp32)
+    return MatmulWork(128, stationary, moving, 4 if fp32 else 2)
 
 
 def elementwise(
@@ -109,46 +141,78 @@ def small(name: str, sbuf_bytes: int) -> Device:
 
 
 _ELEMENTS = st.sampled_from([1, 40, 512, 3000])
-_COMPUTE = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
+_COMPUTE = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD, Engine.ANY)
+_OPCODES = ("tensor_copy", "tensor_tensor", "memset", "activation")
+_TILES = [(0, 128, 0, 128)] * 4 + [(0, 64, 0, 128), (64, 64, 0, 128), (32, 32, 64, 64)]
+_CUTS = {PARTITIONS: [0, 1, 32, 64, 96, PARTITIONS]}
 
 
 @st.composite
-def _spans(draw: st.DrawFn, builder: Builder, space: Space, among: list[int]) -> Bytes:
-    """Bytes of one of the tensors in `space`: often all, else some eighths of it."""
-    tensor = draw(st.sampled_from([t for t in among if builder.tensors[t].space == space]))
-    low, high = sorted(draw(st.tuples(st.integers(0, 8), st.integers(0, 8))))
-    eighth = builder.tensors[tensor].bytes // 8
-    return (tensor, low * eighth, high * eighth) if low < high else builder.whole(tensor)
+def _rectangles(draw: st.DrawFn, builder: Builder, space: Space, among: list[int]) -> Rectangle:
+    """A rectangle of one of the tensors in `space`: often all of it, else bytes, else rows too."""
+    tensor = draw(st.sampled_from([t for t in among if builder.tensors[t][0] == space]))
+    _, _, _, low, high = builder.rectangle(tensor)
+    top, bottom = 0, PARTITIONS
+    part = draw(st.sampled_from(["all", "bytes", "bytes", "both", "odd"]))
+    if part in ("bytes", "both"):
+        eighths = draw(st.tuples(st.integers(0, 8), st.integers(0, 8)))
+        if eighths[0] != eighths[1]:
+            low, high = (n * high // 8 for n in sorted(eighths))
+    if part == "odd":
+        low, high = sorted(draw(st.sets(st.integers(0, high), min_size=2, max_size=2)))
+    if part in ("both", "odd"):
+        cuts = st.sampled_from(_CUTS[PARTITIONS])
+        top, bottom = sorted(draw(st.sets(cuts, min_size=2, max_size=2)))
+    return tensor, top, bottom, low, high
 
 
 @st.composite
-def _instructions(draw: st.DrawFn, builder: Builder, among: list[int]) -> None:
+def _transfers(draw: st.DrawFn, kind: str) -> DmaWork:
+    return DmaWork(
+        Engine.LOAD if kind == "load" else Engine.STORE,
+        draw(st.sampled_from([1, 8, 9, 60, 128])),
+        draw(st.integers(1, 3)),
+        draw(st.sampled_from([4, 300, 2048, 8192])),
+        draw(st.booleans()),
+        draw(st.sampled_from(["", "", "hbm", "sbuf"])),
+        draw(st.sampled_from(["unknown", "unknown", "none", "hwdge", "swdge"])),
+        draw(st.sampled_from([None, Engine.SCALAR, Engine.GPSIMD])),
+    )
+
+
+@st.composite
+def _instructions(draw: st.DrawFn, builder: Builder, among: list[int], tiled: bool) -> None:
     """Adds one instruction (matmuls: up to nine) on tensors of `among`."""
-    hbm, sbuf, psum = (_spans(builder, space, among) for space in Space)
+    hbm, sbuf, psum = (_rectangles(builder, space, among) for space in Space)
     kind = draw(st.sampled_from(["load", "store", "matmul", "matmul", "compute", "compute"]))
     if kind in ("load", "store"):
-        rows = draw(st.sampled_from([1, 8, 9, 60, 128]))
-        size = draw(st.sampled_from([4, 300, 2048, 8192]))
-        contiguous = draw(st.booleans())
-        side = Engine.LOAD if kind == "load" else Engine.STORE
-        work = DmaWork(side, rows, draw(st.integers(1, 3)), size, contiguous)
         ends = (draw(hbm), draw(sbuf))
-        builder.add(work, *(reversed(ends) if kind == "load" else ends))
+        builder.add(draw(_transfers(kind)), *(reversed(ends) if kind == "load" else ends))
     elif kind == "matmul":
         shape = draw(st.sampled_from([(1, 1), (128, 1), (64, 200), (128, 512)]))
         accumulator = draw(psum)
         for _ in range(draw(st.sampled_from([1, 1, 2, 4, 9]))):
-            builder.add(matmul(*shape, fp32=draw(st.booleans())), accumulator, draw(sbuf))
+            work = matmul(*shape, fp32=draw(st.booleans()))
+            work = work._replace(tile=draw(st.sampled_from(_TILES)) if tiled else work.tile)
+            builder.add(work, accumulator, draw(sbuf), accumulates=draw(st.booleans()))
     else:
-        spaces = draw(st.lists(st.sampled_from([Space.SBUF, Space.PSUM]), min_size=1, max_size=4))
-        work_on = elementwise(draw(st.sampled_from(_COMPUTE)), draw(_ELEMENTS), *spaces)
-        builder.add(work_on, *(draw(sbuf if s == Space.SBUF else psum) for s in spaces))
+        spaces = draw(st.lists(st.sampled_from([Space.SBUF, Space.PSUM]), min_size=2, max_size=4))
+        opcode = draw(st.sampled_from(_OPCODES))
+        work_on = elementwise(
+            draw(st.sampled_from(_COMPUTE)), draw(_ELEMENTS), *spaces, opcode=opcode
+        )
+        if opcode == "activation":
+            work_on = work_on._replace(table=draw(st.sampled_from(["", "exp", "tanh"])))
+        modes = [WRITTEN, draw(st.sampled_from([READ, READ, WRITTEN])), READ, READ]
+        wanted = [draw(sbuf if s == Space.SBUF else psum) for s in spaces]
+        builder.add_modes(work_on, list(zip(modes, wanted, strict=False)))
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
     """Small programs: some tensors from outside all loops, one or two loops that allocate."""
     builder = Builder()
+    tiled = draw(st.sampled_from([False, False, True]))
     outside = [builder.tensor(Space.HBM, 4096) for _ in range(draw(st.integers(1, 3)))]
     outside += [builder.tensor(Space.SBUF, 256 * draw(st.integers(1, 4))) for _ in range(2)]
     outside += [builder.tensor(Space.PSUM, 2048) for _ in range(draw(st.integers(1, 2)))]
@@ -160,5 +224,5 @@ def programs(draw: st.DrawFn) -> Program:
                     size = 1024 * draw(st.integers(1, 3))
                     inside.append(builder.tensor(space, size, f"kernel.py:{loop}{line}"))
             for _ in range(draw(st.integers(1, 4))):
-                draw(_instructions(builder, inside * 2 + outside))
+                draw(_instructions(builder, inside * 2 + outside, tiled))
     return builder.program()

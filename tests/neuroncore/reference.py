@@ -1,37 +1,51 @@
 """The schedule as its specification says it, in plain Python: what the compiled loops must equal.
 
-Two accesses of one tensor are ordered when their byte ranges overlap and one of them writes; two
+Two accesses of one tensor are ordered when their rectangles overlap and one of them writes; two
 matmuls are not, they accumulate. A tensor that takes over memory writes after everybody who used
-that memory. Instructions then start in the order of time, from one heap.
+that memory. Instructions then start in the order of time: at each step the earliest of all that
+nothing holds back.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from tuner.neuroncore.costs import COMPUTE, DMA, Cost
+from tuner.neuroncore.costs import COMPUTE, DMA, MATMUL, WHOLE_ARRAY, Cost
 from tuner.neuroncore.device import Device
 from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.policy import Policy
-from tuner.neuroncore.program import Engine, Program, Space, engine
+from tuner.neuroncore.program import (
+    READ,
+    DmaWork,
+    ElementwiseWork,
+    Engine,
+    MatmulWork,
+    Program,
+    Space,
+    Work,
+)
+
+QUARTERS = 16
 
 
 @dataclass(frozen=True)
 class Access:
-    """One instruction reads or writes bytes low..high-1 of a tensor."""
+    """One instruction reads or writes a rectangle of a tensor."""
 
     instruction: int
     tensor: int
-    low: int
-    high: int
+    rows: tuple[int, int]
+    bytes: tuple[int, int]
     writes: bool
     matmul: bool
 
     def before(self, later: Access) -> bool:
         """Whether the instruction of `later` must wait for this one's."""
-        overlap = self.low < later.high and later.low < self.high
+        overlap = all(
+            mine[0] < other[1] and other[0] < mine[1]
+            for mine, other in ((self.rows, later.rows), (self.bytes, later.bytes))
+        )
         accumulate = self.writes and self.matmul and later.writes and later.matmul
         return overlap and (self.writes or later.writes) and not accumulate
 
@@ -56,12 +70,11 @@ def waits_for(program: Program, plan: MemoryPlan) -> list[set[int]]:
 
 
 def _accesses(program: Program, i: int) -> list[Access]:
-    matmul = engine(program.works[program.work_of[i]]) == Engine.TENSOR
+    matmul = isinstance(program.works[program.work_of[i]], MatmulWork)
     found = []
-    for column, r in enumerate(program.operands[i].tolist()):
-        if r >= 0:
-            tensor, low, high = program.ranges[r].tolist()
-            found.append(Access(i, tensor, low, high, column == 0, matmul))
+    for row in program.accesses[program.first_access[i] : program.first_access[i + 1]].tolist():
+        tensor, mode, row_low, row_high, low, high = row
+        found.append(Access(i, tensor, (row_low, row_high), (low, high), mode != READ, matmul))
     return found
 
 
@@ -70,7 +83,7 @@ def _tracked(program: Program) -> set[int]:
     accesses = [access for i in range(len(program)) for access in _accesses(program, i)]
     written = {access.tensor for access in accesses if access.writes}
     read = {access.tensor for access in accesses if not access.writes}
-    on_chip = {t for t, info in enumerate(program.tensors) if info.space != Space.HBM}
+    on_chip = {t for t, space in enumerate(program.space) if space != Space.HBM}
     return on_chip | (written & read)
 
 
@@ -87,20 +100,50 @@ def _ancestors(plan: MemoryPlan, tensor: int) -> set[int]:
     return found
 
 
-def lanes(program: Program, policy: Policy) -> list[int]:
-    """Returns the in-order stream of each instruction: engines, load queues, store queues."""
+@dataclass(frozen=True)
+class Place:
+    """Where an instruction is issued and where it completes."""
+
+    stream: int
+    lane: int
+
+
+def engine(work: Work, policy: Policy) -> Engine:
+    if isinstance(work, MatmulWork):
+        return Engine.TENSOR
+    if work.engine != Engine.ANY:
+        return work.engine
+    assert isinstance(work, ElementwiseWork)
+    names = {"vector": Engine.VECTOR, "scalar": Engine.SCALAR, "gpsimd": Engine.GPSIMD}
+    drains = work.opcode == "tensor_copy" and work.operands[1].space == Space.PSUM
+    if work.opcode == "memset":
+        return names[policy.memset_engine]
+    return names[policy.copy_engine] if drains else Engine.VECTOR
+
+
+def places(program: Program, policy: Policy) -> list[Place]:
+    """Returns the place of each instruction: engines, load queues, store queues, and the lanes of
+    transfers that ScalarE and GpSimdE trigger.
+    """
     loads = stores = 0
+    queues = policy.load_queues + policy.store_queues
     found = []
     for i in range(len(program)):
-        e = engine(program.works[program.work_of[i]])
-        if e == Engine.LOAD:
-            found.append(4 + loads % policy.load_queues)
+        work = program.works[program.work_of[i]]
+        e = engine(work, policy)
+        if isinstance(work, DmaWork) and (work.dge, work.trigger) == ("hwdge", Engine.SCALAR):
+            found.append(Place(int(Engine.SCALAR), 4 + queues))
+        elif isinstance(work, DmaWork) and (work.dge, work.trigger) == ("swdge", Engine.GPSIMD):
+            found.append(Place(int(Engine.GPSIMD), 5 + queues))
+        elif e == Engine.LOAD:
+            found.append(Place(4 + loads % policy.load_queues, 4 + loads % policy.load_queues))
             loads += 1
         elif e == Engine.STORE:
-            found.append(4 + policy.load_queues + stores % policy.store_queues)
+            queue = 4 + policy.load_queues + stores % policy.store_queues
+            found.append(Place(queue, queue))
             stores += 1
         else:
-            found.append(int(e))
+            found.append(Place(int(e), int(e)))
     return found
 
 
@@ -108,66 +151,139 @@ def _ps(nanoseconds: float) -> int:
     return round(nanoseconds * 1000)
 
 
+def shared(program: Program, plan: MemoryPlan, policy: Policy, device: Device) -> list[set[str]]:
+    """Returns the ports that each instruction takes while its data moves."""
+    found = []
+    for i in range(len(program)):
+        work = program.works[program.work_of[i]]
+        taken: set[str] = set()
+        if isinstance(work, ElementwiseWork):
+            e = engine(work, policy)
+            spaces = {operand.space for operand in work.operands}
+            if e in (Engine.VECTOR, Engine.SCALAR) and Space.PSUM in spaces:
+                if device.psum.vector_scalar_exclusive:
+                    taken.add("PSUM")
+                elif device.psum.same_bank_exclusive:
+                    taken |= {f"bank {bank}" for bank in _banks(program, plan, device, i)}
+            if e in (Engine.VECTOR, Engine.GPSIMD) and Space.SBUF in spaces:
+                taken |= {"SBUF"} if device.sbuf.vector_gpsimd_exclusive else set()
+        found.append(taken)
+    return found
+
+
+def _banks(program: Program, plan: MemoryPlan, device: Device, i: int) -> set[int]:
+    size = device.psum.bank_bytes_per_partition
+    return {
+        int(plan.first_bank[a.tensor]) + byte // size
+        for a in _accesses(program, i)
+        if program.space[a.tensor] == Space.PSUM
+        for byte in range(*a.bytes)
+    }
+
+
+def table_loads(program: Program, policy: Policy) -> list[bool]:
+    """Whether an activation finds another function's table in ScalarE, in program order."""
+    table, found = "", []
+    for i in range(len(program)):
+        work = program.works[program.work_of[i]]
+        wants = ""
+        if isinstance(work, ElementwiseWork) and engine(work, policy) == Engine.SCALAR:
+            wants = work.table
+        found.append(wants not in ("", table))
+        table = wants or table
+    return found
+
+
 @dataclass
 class Core:
     """The parts of a core that instructions share, and when each is free; in picoseconds."""
 
     device: Device
-    psum_port: int = 0
+    tiled: bool
+    ports: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     dma_engines: list[int] = field(init=False)
-    load_end: int = 0
-    move_start: int = 0
-    move_end: int = 0
+    ring: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    completed: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    load_end: list[int] = field(default_factory=lambda: [0] * QUARTERS)
+    move_start: list[int] = field(default_factory=lambda: [0] * QUARTERS)
+    move_end: list[int] = field(default_factory=lambda: [0] * QUARTERS)
     moves: list[tuple[int, int]] = field(default_factory=list)
+    clock: int = 0
     ramp_began: float = float("-inf")
     busy: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
         self.dma_engines = [0] * self.device.dma.engines
 
-    def run(self, cost: Cost, at: int, e: Engine) -> tuple[int, int, int]:
-        """Runs an instruction that may start at `at`; returns its start, when its lane takes the
+    def run(
+        self, cost: Cost, at: int, place: Place, ports: set[str], loads_table: bool
+    ) -> tuple[int, int, int]:
+        """Runs an instruction that may start at `at`; returns its start, when its stream takes the
         next one, and when its result is there.
         """
         if cost.kind == COMPUTE:
-            return self._compute(cost, at, e)
-        return self._transfer(cost, at) if cost.kind == DMA else self._matmul(cost, at)
+            for port in ports:
+                at = max(at, self.ports[port])
+            for port in ports:
+                self.ports[port] = at + cost.hold_ps
+            table = _ps(self.device.scalar.table_load_ns) if loads_table else 0
+            self.busy[Engine(place.stream).name] += cost.issue_ps + table
+            return at, at + cost.issue_ps + table, at + cost.latency_ps + table
+        if cost.kind == DMA:
+            free, done = self._transfer(cost, at, place)
+        else:
+            free, done = self._matmul(cost, at)
+        self.completed[place.lane] = max(self.completed[place.lane], done)
+        return at, free, self.completed[place.lane]
 
-    def _compute(self, cost: Cost, at: int, e: Engine) -> tuple[int, int, int]:
-        if self.device.psum.vector_scalar_exclusive and cost.psum_ps:
-            at = max(at, self.psum_port)
-            self.psum_port = at + cost.psum_ps
-        self.busy[e.name] += cost.issue_ps
-        return at, at + cost.issue_ps, at + cost.latency_ps
-
-    def _transfer(self, cost: Cost, at: int) -> tuple[int, int, int]:
+    def _transfer(self, cost: Cost, at: int, place: Place) -> tuple[int, int]:
         dma = self.device.dma
+        if place.stream < Engine.LOAD:
+            self.busy[Engine(place.stream).name] += cost.hold_ps
+        in_ring = max(at + cost.delay_ps, self.ring[place.lane])
+        self.ring[place.lane] = in_ring + _ps(dma.issue_interval_ns)
         idlest = sorted(range(dma.engines), key=lambda n: (self.dma_engines[n], n))
         ends = []
         for n in idlest[: cost.parts]:
-            begin = max(at + _ps(dma.start_ns), self.dma_engines[n])
+            begin = max(in_ring + cost.latency_ps, self.dma_engines[n])
             self.dma_engines[n] = begin + cost.issue_ps
             ends.append(self.dma_engines[n])
             self.busy["DMA"] += cost.issue_ps
-        return at, at + _ps(dma.issue_interval_ns), max(ends) + _ps(dma.done_ns)
+        return at + cost.hold_ps, max(ends) + _ps(dma.done_ns)
 
-    def _matmul(self, cost: Cost, at: int) -> tuple[int, int, int]:
+    def _matmul(self, cost: Cost, at: int) -> tuple[int, int]:
+        mine = [q for q in range(QUARTERS) if cost.tile >> q & 1]
+        load_start = move_start = move_end = 0
         for _ in range(cost.parts):
             # One stationary operand waits in the shadow of the one in use.
-            load_start = max(at, self.load_end, self.move_start)
-            self.load_end = load_start + cost.issue_ps
-            self.move_start = max(self.load_end, self.move_end)
-            self.move_end = self.move_start + self._at_clock(cost.latency_ps, self.move_start)
-            self.moves.append((self.move_start, self.move_end))
-            self.busy["TENSOR"] += self.move_end - self.move_start
-        tail = _ps(self.device.tensor.matmul_tail_cycles / self.device.clock.tensor_ghz)
-        return at, self.move_start, self.move_end + tail
+            load_start = max([at, *(max(self.load_end[q], self.move_start[q]) for q in mine)])
+            load_end = load_start + cost.issue_ps
+            move_start = max([load_end, *(self.move_end[q] for q in mine)])
+            move_end = move_start + self._at_clock(cost.latency_ps, move_start)
+            self._active(move_start, move_end)
+            for q in mine:
+                self.load_end[q], self.move_start[q] = load_end, move_start
+                self.move_end[q] = move_end
+            self.busy["TENSOR"] += (move_end - move_start) * len(mine) // QUARTERS
+        ghz = self.device.clock.tensor_ghz
+        free = move_start
+        if self.tiled and cost.tile != WHOLE_ARRAY:
+            free = load_start + _ps(self.device.tensor.tile_issue_gap_cycles / ghz)
+        return free, move_end + _ps(self.device.tensor.matmul_tail_cycles / ghz)
+
+    def _active(self, begin: int, end: int) -> None:
+        """TensorE is active where any part of it is."""
+        if self.moves:
+            begin = max(begin, self.moves[-1][1])
+        if begin < end:
+            self.moves.append((begin, end))
 
     def _at_clock(self, work: int, now: int) -> int:
         """How long work takes that begins now, as fast as TensorE's power ramp allows."""
         t = self.device.tensor
         if not t.clock_ramp:
             return work
+        now = self.clock = max(now, self.clock)
         hold, rise, span = _ps(t.ramp_hold_ns), _ps(t.ramp_rise_ns), _ps(t.ramp_window_ns)
         active = sum(max(0, end - max(begin, now - span)) for begin, end in self.moves)
         if active < t.ramp_threshold * span and now - self.ramp_began > hold + rise:
@@ -176,9 +292,9 @@ class Core:
         if since < hold:
             rate = t.ramp_start_fraction
         elif since < hold + rise:
-            rate = t.ramp_start_fraction + (1 - t.ramp_start_fraction) * (since - hold) / rise
+            rate = t.ramp_start_fraction + (1 - t.ramp_start_fraction) * ((since - hold) / rise)
         else:
-            rate = 1.0
+            return work
         return int(work / rate + 0.5)
 
 
@@ -188,6 +304,7 @@ class Simulated:
 
     start: list[int]
     done: list[int]
+    ready: list[int]
     busy: list[int]
 
 
@@ -195,40 +312,36 @@ def simulate(
     program: Program, costs: list[Cost], plan: MemoryPlan, policy: Policy, device: Device
 ) -> Simulated:
     """Runs the program: of all instructions that nothing holds back, the earliest starts next."""
-    lane = lanes(program, policy)
+    place = places(program, policy)
     waits = waits_for(program, plan)
-    waiting_on_me: list[list[int]] = [[] for _ in lane]
-    next_in_lane: dict[int, int] = {}
-    last_in_lane: dict[int, int] = {}
-    held_by = [len(predecessors) for predecessors in waits]
-    for i, predecessors in enumerate(waits):
-        for p in predecessors:
-            waiting_on_me[p].append(i)
-        if lane[i] in last_in_lane:
-            next_in_lane[last_in_lane[lane[i]]] = i
-            held_by[i] += 1
-        last_in_lane[lane[i]] = i
-    core = Core(device)
-    earliest = [0] * len(lane)
-    start, done = [-1] * len(lane), [-1] * len(lane)
-    heap = [(0, lane[i], i) for i, count in enumerate(held_by) if count == 0]
-    heapq.heapify(heap)
+    ports, tables = shared(program, plan, policy, device), table_loads(program, policy)
+    windows = {0: policy.tensor_window, 1: policy.vector_window, 2: policy.vector_window}
+    pending: dict[int, list[int]] = defaultdict(list)
+    for i, where in enumerate(place):
+        pending[where.stream].append(i)
+    core = Core(device, any(c.kind == MATMUL and c.tile != WHOLE_ARRAY for c in costs))
+    free: dict[int, int] = defaultdict(int)
+    start, done = [-1] * len(place), [-1] * len(place)
+    ready = [0] * len(place)
 
-    def release(i: int, at: int) -> None:
-        earliest[i] = max(earliest[i], at)
-        held_by[i] -= 1
-        if held_by[i] == 0:
-            heapq.heappush(heap, (earliest[i], lane[i], i))
+    def candidates() -> list[tuple[int, int, int]]:
+        found = []
+        for stream, queue in pending.items():
+            for i in queue[: windows.get(stream, 1)]:
+                if all(done[p] >= 0 for p in waits[i]):
+                    found.append((max(free[stream], ready[i]), stream, i))
+        return found
 
-    while heap:
-        at, _, i = heapq.heappop(heap)
-        work = program.work_of[i]
-        start[i], lane_free, done[i] = core.run(costs[work], at, engine(program.works[work]))
-        if i in next_in_lane:
-            release(next_in_lane[i], lane_free)
-        for other in waiting_on_me[i]:
-            sync = device.sync
-            signal = sync.same_engine_ns if lane[other] == lane[i] else sync.cross_engine_ns
-            release(other, done[i] + _ps(signal))
+    while any(pending.values()):
+        at, stream, i = min(candidates())
+        pending[stream].remove(i)
+        cost = costs[program.work_of[i]]
+        start[i], free[stream], done[i] = core.run(cost, at, place[i], ports[i], tables[i])
+        for other, predecessors in enumerate(waits):
+            if i in predecessors:
+                same = place[i].lane == place[other].stream
+                sync = device.sync
+                signal = sync.same_engine_ns if same else sync.cross_engine_ns
+                ready[other] = max(ready[other], done[i] + _ps(signal))
     engines = [core.busy[name] for name in ("TENSOR", "VECTOR", "SCALAR", "GPSIMD")]
-    return Simulated(start, done, [*engines, core.busy["DMA"] // device.dma.engines])
+    return Simulated(start, done, ready, [*engines, core.busy["DMA"] // device.dma.engines])

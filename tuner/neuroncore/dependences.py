@@ -1,222 +1,397 @@
 """Which instructions must be done before another may start.
 
-Read after write, write after read and write after write, byte range by byte range. Matmuls that
-write the same
-PSUM bytes in a row form an accumulation group: they wait for whoever used the bytes before the
-group, not for each other; a reader waits for all of them.
+Read after write, write after read and write after write, rectangle by rectangle. Matmuls that write
+the same PSUM bytes in a row form an accumulation group: they wait for whoever used the bytes before
+the group, not for each other; a reader waits for all of them.
+
+Two things keep this fast. A lane that issues in order also completes in order, so of its users of a
+cell only the last counts. What an instruction of an in-order stream has waited for need not be
+named again by the later ones.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tuner.neuroncore.compiled import compiled
+from tuner.neuroncore.cells import BYTE_CELLS, COUNT, FIRST, cells, span
+from tuner.neuroncore.compiled import compiled, inlined, lean
 from tuner.neuroncore.memory import MemoryPlan
-from tuner.neuroncore.program import Engine, Program, Space
+from tuner.neuroncore.program import MODE, READ, TENSOR, Engine, Program
+from tuner.neuroncore.queues import Queues
 
 __all__ = ["dependences"]
 
-Ints = npt.NDArray[np.int64]
+_MATMUL_LANE = int(Engine.TENSOR)
+
+READERS, WRITERS, BEFORE, STATE = range(4)
+"""Columns of a cell: lists of its readers since the last write, of its writers, and of those that
+an accumulation group waits for."""
+
+IS_WRITTEN, GROUPED, OPENED_FRESH = 1, 2, 4
+"""Bits of STATE: written since the tensor got its memory; by matmuls; and those were the first."""
+
+FREE, TOP, FOUND, LEGACY = range(4)
+"""Counters: the first unused node, the first never used, and the ends of `found` and `legacy`."""
 
 
-def dependences(program: Program, plan: MemoryPlan) -> tuple[Ints, Ints]:
+class _Lists(NamedTuple):
+    """Linked lists of instructions; FREE heads the unused nodes, from TOP on none was used."""
+
+    instruction: Any
+    next: Any
+    counters: Any
+
+
+class _Waits(NamedTuple):
+    """What the current instruction waits for.
+
+    `latest` is the last instruction of each in-order lane (its end says if there is any); of other lanes `found` lists all, each
+    once thanks to `stamp`. `waited` is the last of each lane that a stream has waited for.
+    """
+
+    lane: Any
+    in_order: Any
+    latest: Any
+    waited: Any
+    stamp: Any
+
+
+def dependences(
+    program: Program, plan: MemoryPlan, queues: Queues
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Returns (starts, predecessors): instruction i waits for
     `predecessors[starts[i]:starts[i+1]]`.
 
-    Every predecessor comes earlier in the program. HBM tensors take part only where the program
-    both writes and reads them.
+    Every predecessor comes earlier in the program; those that another one implies are left out. HBM
+    tensors take part only where the program both writes and reads them.
     """
-    first_cell, last_cell, tensor_cell = _cells(program)
-    is_matmul = program.engine_of() == Engine.TENSOR
-    starts, predecessors = _link(
-        program.operands,
-        program.ranges[:, 0].copy(),
-        first_cell,
-        last_cell,
-        tensor_cell,
-        is_matmul,
+    grid, table, cell_count = cells(
+        program.accesses, program.space, program.rows, program.row_bytes
+    )
+    return _link(  # type: ignore[no-any-return]
+        program.first_access,
+        program.accesses,
+        grid,
+        table,
+        cell_count,
+        queues.lane,
+        queues.stream_of,
+        queues.window,
         plan.first_heir,
         plan.bequeathers,
     )
-    return starts, predecessors
 
 
-def _cells(program: Program) -> tuple[Ints, Ints, Ints]:
-    """Cuts each tensor at every byte where an access begins or ends; accesses then cover whole
-    cells.
-    """
-    tensor, low, high = program.ranges.T if len(program.ranges) else np.empty((3, 0), np.int64)
-    tracked = _tracked(program)[tensor]
-    span = int(high.max(initial=0)) + 1
-    cuts = np.unique(
-        np.concatenate([tensor * span + low, tensor * span + high])[np.tile(tracked, 2)]
-    )
-    # The cell that begins at a tensor's last cut is empty; it does no harm.
-    tensor_cell = np.searchsorted(cuts, np.arange(len(program.tensors) + 1) * span)
-    first = np.where(tracked, np.searchsorted(cuts, tensor * span + low), 0)
-    last = np.where(tracked, np.searchsorted(cuts, tensor * span + high), 0)
-    return first.astype(np.int64), last.astype(np.int64), tensor_cell.astype(np.int64)
+@inlined
+def _push(instruction: Any, head: Any, lists: Any) -> Any:
+    node = lists.counters[FREE]
+    if node >= 0:
+        lists.counters[FREE] = lists.next[node]
+    else:
+        node = lists.counters[TOP]
+        lists.counters[TOP] += 1
+    lists.instruction[node] = instruction
+    lists.next[node] = head
+    return node
 
 
-def _tracked(program: Program) -> npt.NDArray[np.bool_]:
-    written = np.zeros(len(program.tensors), bool)
-    read = np.zeros(len(program.tensors), bool)
-    writes = program.operands[:, 0]
-    reads = program.operands[:, 1:].ravel()
-    written[program.ranges[writes[writes >= 0], 0]] = True
-    read[program.ranges[reads[reads >= 0], 0]] = True
-    on_chip = np.array([info.space != Space.HBM for info in program.tensors], bool)
-    return on_chip | (written & read)
+@inlined
+def _add(i: Any, replaces: Any, head: Any, lists: Any, lane: Any) -> Any:
+    """Puts i on a list; on an in-order lane it takes the place of the lane's last one."""
+    if replaces:
+        node = head
+        while node >= 0:
+            if lane[lists.instruction[node]] == lane[i]:
+                lists.instruction[node] = i
+                return head
+            node = lists.next[node]
+    return _push(i, head, lists)
 
 
-@compiled
-def _push(instruction: Any, head: Any, node_instruction: Any, node_next: Any, used: Any) -> Any:
-    """Puts an instruction before a list; lists share their tails and are never changed."""
-    if used == len(node_instruction):
-        node_instruction = np.concatenate((node_instruction, np.empty_like(node_instruction)))
-        node_next = np.concatenate((node_next, np.empty_like(node_next)))
-    node_instruction[used] = instruction
-    node_next[used] = head
-    return used, node_instruction, node_next, used + 1
+@lean
+def _release(head: Any, lists: Any) -> None:
+    if head < 0:
+        return
+    last = head
+    while lists.next[last] >= 0:
+        last = lists.next[last]
+    lists.next[last] = lists.counters[FREE]
+    lists.counters[FREE] = head
 
 
-@compiled
+@inlined
+def _note(p: Any, mark: Any, stream: Any, waits: Any, found: Any, count: Any) -> Any:
+    """Notes that the current instruction waits for p."""
+    lane = waits.lane[p]
+    if waits.in_order[lane]:
+        if p > waits.waited[stream, lane] and p > waits.latest[lane]:
+            waits.latest[lane] = p
+            waits.latest[-1] = 1
+    elif waits.stamp[p] != mark:
+        waits.stamp[p] = mark
+        found[count] = p
+        count += 1
+    return count
+
+
+@inlined
 def _collect(
-    head: Any, i: Any, node_instruction: Any, node_next: Any, stamp: Any, found: Any, count: Any
+    head: Any, lists: Any, mark: Any, stream: Any, waits: Any, found: Any, count: Any
 ) -> Any:
-    """Adds a list's instructions to what instruction i waits for, each once."""
-    node = head
-    while node >= 0:
-        p = node_instruction[node]
-        if p != i and stamp[p] != i:
-            stamp[p] = i
-            if count == len(found):
-                found = np.concatenate((found, np.empty_like(found)))
+    while head >= 0:
+        count = _note(lists.instruction[head], mark, stream, waits, found, count)
+        head = lists.next[head]
+    return count
+
+
+@inlined
+def _flush(stream: Any, remembers: Any, waits: Any, found: Any, count: Any) -> Any:
+    """Adds the last of each in-order lane; an in-order stream remembers them."""
+    if waits.latest[-1] < 0:
+        return count
+    waits.latest[-1] = -1
+    for lane in range(len(waits.latest) - 1):
+        p = waits.latest[lane]
+        if p >= 0:
             found[count] = p
             count += 1
-        node = node_next[node]
-    return found, count
+            waits.latest[lane] = -1
+            if remembers:
+                waits.waited[stream, lane] = p
+    return count
+
+
+class _State(NamedTuple):
+    """Cells, shape (cells, 4), and of each tensor whether it was used and whom it inherits from."""
+
+    cell: Any
+    seen: Any
+    inherited: Any
+
+
+@lean
+def _inherit(
+    t: Any, heirs: Any, grid: Any, state: Any, lists: Any, waits: Any, legacy: Any
+) -> None:
+    """Lists everybody who used the memory that tensor t takes over."""
+    mark = -2 - t
+    start = used = lists.counters[LEGACY]
+    for b in heirs:
+        whole = True
+        for c in range(grid[b, FIRST], grid[b, FIRST] + grid[b, COUNT]):
+            cell = state.cell[c]
+            whole = whole and cell[STATE] & IS_WRITTEN != 0
+            used = _collect(cell[READERS], lists, mark, 0, waits, legacy, used)
+            if cell[READERS] < 0:
+                used = _collect(cell[WRITERS], lists, mark, 0, waits, legacy, used)
+        if not whole:  # who used b's memory before b was not waited for by all of it
+            for k in range(state.inherited[b, 0], state.inherited[b, 1]):
+                used = _note(legacy[k], mark, 0, waits, legacy, used)
+    used = _flush(0, False, waits, legacy, used)
+    state.inherited[t, 0] = start
+    state.inherited[t, 1] = lists.counters[LEGACY] = used
+
+
+@inlined
+def _before_writing(
+    c: Any, t: Any, i: Any, stream: Any, state: Any, lists: Any, waits: Any, legacy: Any,
+    found: Any, count: Any,
+) -> Any:  # fmt: skip
+    """Collects whom a write to a cell waits for."""
+    cell = state.cell[c]
+    fresh = cell[STATE] & IS_WRITTEN == 0
+    if waits.lane[i] == _MATMUL_LANE and cell[STATE] & GROUPED and cell[READERS] < 0:
+        head = cell[BEFORE]
+        fresh = cell[STATE] & OPENED_FRESH != 0
+    else:
+        head = cell[READERS] if cell[READERS] >= 0 else cell[WRITERS]
+    count = _collect(head, lists, i, stream, waits, found, count)
+    if fresh:
+        for k in range(state.inherited[t, 0], state.inherited[t, 1]):
+            count = _note(legacy[k], i, stream, waits, found, count)
+    return count
+
+
+@inlined
+def _write(cell: Any, i: Any, replaces: Any, lists: Any, lane: Any) -> None:
+    """Makes i the writer of a cell, or one of the group that writes it."""
+    matmul = lane[i] == _MATMUL_LANE
+    if matmul and cell[STATE] & GROUPED and cell[READERS] < 0:
+        cell[WRITERS] = _add(i, replaces, cell[WRITERS], lists, lane)
+        return
+    _release(cell[BEFORE], lists)
+    cell[BEFORE] = -1
+    if matmul and cell[READERS] >= 0:
+        cell[BEFORE] = cell[READERS]
+        _release(cell[WRITERS], lists)
+    elif matmul:
+        cell[BEFORE] = cell[WRITERS]
+    else:
+        _release(cell[READERS], lists)
+        _release(cell[WRITERS], lists)
+    cell[READERS] = -1
+    cell[WRITERS] = _push(i, -1, lists)
+    first = OPENED_FRESH if cell[STATE] & IS_WRITTEN == 0 else 0
+    cell[STATE] = IS_WRITTEN | ((GROUPED | first) if matmul else 0)
 
 
 @compiled
-def _take_over(
-    t: Any,
-    heirs: Any,
-    tensor_cell: Any,
-    writers: Any,
-    readers: Any,
-    inherited: Any,
-    stamp: Any,
-    node_instruction: Any,
-    node_next: Any,
-    used: Any,
+def _room(array: Any, needed: Any) -> Any:
+    """Returns the array, longer where `needed` entries do not fit."""
+    if needed <= len(array):
+        return array
+    longer = np.empty(max(needed, 2 * len(array)), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+@compiled
+def _start(n: Any, cell_count: Any, tensors: Any, lane: Any, stream_of: Any, window: Any) -> Any:
+    """Returns the state before the first instruction."""
+    state = _State(
+        np.full((cell_count, 4), -1, np.int32),
+        np.zeros(tensors, np.bool_),
+        np.zeros((tensors, 2), np.int32),
+    )
+    state.cell[:, STATE] = 0
+    lanes = len(stream_of)
+    in_order = np.empty(lanes, np.bool_)
+    for q in range(lanes):
+        in_order[q] = window[stream_of[q]] == 1
+    waits = _Waits(
+        lane,
+        in_order,
+        np.full(lanes + 1, -1, np.int32),
+        np.full((len(window), lanes), -1, np.int32),
+        np.full(1 if in_order.all() else n, -1, np.int32),
+    )
+    lists = _Lists(np.empty(4096, np.int32), np.empty(4096, np.int32), np.array([-1, 0, 0, 0]))
+    return state, waits, lists
+
+
+@inlined
+def _wait(
+    i: Any, spans: Any, many: Any, stream: Any, state: Any, lists: Any, waits: Any, legacy: Any,
+    found: Any,
+) -> None:  # fmt: skip
+    """Adds what instruction i waits for to `found`."""
+    count = lists.counters[FOUND]
+    for k in range(many):
+        t, mode, first, high, wide = spans[k, 0], spans[k, 1], spans[k, 2], spans[k, 3], spans[k, 4]
+        for _ in range(high):
+            for c in range(first, first + wide):
+                if mode == READ:
+                    head = state.cell[c, WRITERS]
+                    count = _collect(head, lists, i, stream, waits, found, count)
+                else:
+                    count = _before_writing(
+                        c, t, i, stream, state, lists, waits, legacy, found, count
+                    )
+            first += spans[k, 5]
+    remembers = waits.in_order[stream]
+    lists.counters[FOUND] = _flush(stream, remembers, waits, found, count)
+
+
+@inlined
+def _use(i: Any, spans: Any, many: Any, state: Any, lists: Any, waits: Any) -> None:
+    """Enters instruction i into the cells that it reads, then into those that it writes."""
+    replaces = waits.in_order[waits.lane[i]]
+    for reading in (True, False):
+        for k in range(many):
+            if (spans[k, 1] == READ) != reading:
+                continue
+            first = spans[k, 2]
+            for _ in range(spans[k, 3]):
+                for c in range(first, first + spans[k, 4]):
+                    cell = state.cell[c]
+                    if reading:
+                        cell[READERS] = _add(i, replaces, cell[READERS], lists, waits.lane)
+                    else:
+                        _write(cell, i, replaces, lists, waits.lane)
+                first += spans[k, 5]
+
+
+@inlined
+def _resolve(
+    i: Any, first_access: Any, accesses: Any, grid: Any, table: Any, state: Any, spans: Any
 ) -> Any:
-    """Makes a list of everybody who used the memory that tensor t takes over from `heirs`."""
-    head = -1
-    for b in heirs:
-        for cell in range(tensor_cell[b], tensor_cell[b + 1]):
-            if writers[cell] < 0 and readers[cell] == inherited[b]:
-                continue  # not used since: those who used b waited for that list
-            for source in (writers[cell], readers[cell]):
-                node = source
-                while node >= 0:
-                    p = node_instruction[node]
-                    if stamp[p] != t:
-                        stamp[p] = t
-                        head, node_instruction, node_next, used = _push(
-                            p, head, node_instruction, node_next, used
-                        )
-                    node = node_next[node]
-    return head, node_instruction, node_next, used
+    """Finds the cells that instruction i accesses; returns the rectangles and the cells."""
+    many = touched = 0
+    for a in range(first_access[i], first_access[i + 1]):
+        t = accesses[a, TENSOR]
+        if grid[t, FIRST] < 0:
+            continue
+        first, high, wide = np.int64(grid[t, FIRST]), 1, 1
+        if grid[t, COUNT] > 1:
+            first, high, wide = span(accesses[a], grid[t], table)
+        spans[many, 0], spans[many, 1], spans[many, 2] = t, accesses[a, MODE], first
+        spans[many, 3], spans[many, 4], spans[many, 5] = high, wide, grid[t, BYTE_CELLS]
+        touched += high * wide
+        many += 1
+    return many, touched
+
+
+@lean
+def _advance(
+    i: Any, n: Any, spare: Any, first_access: Any, accesses: Any, grid: Any, table: Any,
+    stream_of: Any, first_heir: Any, bequeathers: Any, state: Any, waits: Any, all_of: Any,
+    lists: Any, spans: Any, starts: Any, found: Any, legacy: Any,
+) -> Any:  # fmt: skip
+    """Links instructions from i on; returns where it stopped for want of room, and for how many
+    cells.
+    """
+    counters = lists.counters
+    while i < n:
+        many, touched = _resolve(i, first_access, accesses, grid, table, state, spans)
+        if (
+            counters[TOP] + touched > len(lists.next)
+            or counters[FOUND] + spare > len(found)
+            or counters[LEGACY] + spare * many > len(legacy)
+        ):
+            return i, touched
+        for k in range(many):
+            t = spans[k, 0]
+            if not state.seen[t]:
+                state.seen[t] = True
+                if first_heir[t + 1] > first_heir[t]:
+                    heirs = bequeathers[first_heir[t] : first_heir[t + 1]]
+                    _inherit(t, heirs, grid, state, lists, all_of, legacy)
+        stream = stream_of[waits.lane[i]]
+        _wait(i, spans, many, stream, state, lists, waits, legacy, found)
+        _use(i, spans, many, state, lists, waits)
+        i += 1
+        starts[i] = counters[FOUND]
+    return i, 0
 
 
 @compiled
 def _link(
-    operands: Any,
-    tensor_of: Any,
-    first_cell: Any,
-    last_cell: Any,
-    tensor_cell: Any,
-    is_matmul: Any,
-    first_heir: Any,
-    bequeathers: Any,
-) -> Any:
-    n = len(operands)
-    cells = tensor_cell[-1]
-    writers = np.full(cells, -1, np.int64)  # list of writers since the last change of hands
-    readers = np.full(cells, -1, np.int64)  # list of readers since those wrote
-    before = np.full(cells, -1, np.int64)  # what a group of accumulating matmuls waits for
-    grouped = np.zeros(cells, np.bool_)
-    seen = np.zeros(len(tensor_cell) - 1, np.bool_)
-    inherited = np.full(len(seen), -1, np.int64)  # list that a tensor's cells began with
-    node_instruction = np.empty(4 * n + 64, np.int64)
-    node_next = np.empty(4 * n + 64, np.int64)
-    used = 0
-    stamp = np.full(n, -1, np.int64)
-    inherited_stamp = np.full(n, -1, np.int64)
-    starts = np.zeros(n + 1, np.int64)
-    found = np.empty(4 * n + 64, np.int64)
-    count = 0
+    first_access: Any, accesses: Any, grid: Any, table: Any, cell_count: Any, lane: Any,
+    stream_of: Any, window: Any, first_heir: Any, bequeathers: Any,
+) -> Any:  # fmt: skip
+    n = len(lane)
+    state, waits, lists = _start(n, cell_count, len(grid), lane, stream_of, window)
+    all_of = _Waits(lane, waits.in_order, waits.latest, waits.waited.copy(), waits.stamp)
+    most = 0
     for i in range(n):
-        for column in range(operands.shape[1]):
-            r = operands[i, column]
-            if r < 0 or seen[tensor_of[r]]:
-                continue
-            t = tensor_of[r]  # its first access: the memory may have been another's
-            seen[t] = True
-            heirs = bequeathers[first_heir[t] : first_heir[t + 1]]
-            inherited[t], node_instruction, node_next, used = _take_over(
-                t,
-                heirs,
-                tensor_cell,
-                writers,
-                readers,
-                inherited,
-                inherited_stamp,
-                node_instruction,
-                node_next,
-                used,
-            )
-            if inherited[t] >= 0:
-                readers[tensor_cell[t] : tensor_cell[t + 1]] = inherited[t]
-        for column in range(1, operands.shape[1]):
-            r = operands[i, column]
-            if r >= 0:
-                for cell in range(first_cell[r], last_cell[r]):
-                    found, count = _collect(
-                        writers[cell], i, node_instruction, node_next, stamp, found, count
-                    )
-        written = operands[i, 0]
-        if written >= 0:
-            for cell in range(first_cell[written], last_cell[written]):
-                joins = is_matmul[i] and grouped[cell] and readers[cell] < 0
-                if joins:
-                    head = before[cell]
-                elif readers[cell] >= 0:
-                    head = readers[cell]
-                else:
-                    head = writers[cell]
-                found, count = _collect(head, i, node_instruction, node_next, stamp, found, count)
-        for column in range(1, operands.shape[1]):
-            r = operands[i, column]
-            if r >= 0:
-                for cell in range(first_cell[r], last_cell[r]):
-                    readers[cell], node_instruction, node_next, used = _push(
-                        i, readers[cell], node_instruction, node_next, used
-                    )
-        if written >= 0:
-            for cell in range(first_cell[written], last_cell[written]):
-                joins = is_matmul[i] and grouped[cell] and readers[cell] < 0
-                if not joins:
-                    before[cell] = readers[cell] if readers[cell] >= 0 else writers[cell]
-                    writers[cell] = -1
-                grouped[cell] = is_matmul[i]
-                readers[cell] = -1
-                writers[cell], node_instruction, node_next, used = _push(
-                    i, writers[cell], node_instruction, node_next, used
-                )
-        starts[i + 1] = count
-    return starts, found[:count]
+        most = max(most, first_access[i + 1] - first_access[i])
+    spans = np.empty((most, 6), np.int64)
+    starts = np.zeros(n + 1, np.int64)
+    found, legacy = np.empty(n + 1024, np.int32), np.empty(4096, np.int32)
+    # An instruction waits at most for all before it, on in-order lanes for the last of each.
+    spare = len(stream_of) + (0 if len(waits.stamp) == 1 else n)
+    i = 0
+    while i < n:
+        i, touched = _advance(
+            i, n, spare, first_access, accesses, grid, table, stream_of, first_heir, bequeathers,
+            state, waits, all_of, lists, spans, starts, found, legacy,
+        )  # fmt: skip
+        if i < n:
+            size = lists.counters[TOP] + touched
+            lists = _Lists(_room(lists.instruction, size), _room(lists.next, size), lists.counters)
+            found = _room(found, lists.counters[FOUND] + spare)
+            legacy = _room(legacy, lists.counters[LEGACY] + spare * most)
+    return starts, found[: lists.counters[FOUND]]

@@ -48,6 +48,10 @@ class Tensor(_Section, frozen=True):
     stationary_load_min_cycles: int
     fp32_passes: int
     fp32_instructions: int
+    fp32_onezero_passes: int
+    fp32_transpose_passes: int
+    transpose_overlap: float
+    tile_issue_gap_cycles: int
     clock_ramp: bool
     ramp_start_fraction: float
     ramp_hold_ns: float
@@ -63,6 +67,7 @@ class Psum(_Section, frozen=True):
     bytes_per_partition: int
     bank_bytes_per_partition: int
     vector_scalar_exclusive: bool
+    same_bank_exclusive: bool
     gpsimd_reads: bool
 
     @property
@@ -78,6 +83,7 @@ class Sbuf(_Section, frozen=True):
     bytes_per_partition: int
     usable_bytes_per_partition: int
     strided_bytes: int
+    vector_gpsimd_exclusive: bool
 
 
 class Vector(_Section, frozen=True):
@@ -92,8 +98,18 @@ class Vector(_Section, frozen=True):
     two_inputs_16bit_cycles: float
     two_inputs_cycles: float
     two_inputs_psum_cycles: float
+    three_inputs_16bit_cycles: float
+    three_inputs_cycles: float
+    predicated_cycles: float
+    predicated_psum_cycles: float
+    reduce_16bit_cycles: float
+    scan_cycles: float
+    reciprocal_cycles: float
+    aggregate_cycles: float
+    other_cycles: float
     memset_16bit_zero_cycles: float
     memset_cycles: float
+    register_cycles: int
 
 
 class Scalar(_Section, frozen=True):
@@ -103,6 +119,7 @@ class Scalar(_Section, frozen=True):
     latency_cycles: int
     activation_cycles: float
     copy_16bit_cycles: float
+    register_cycles: int
     table_load_ns: float
     tensor_copy: bool
 
@@ -113,6 +130,7 @@ class Gpsimd(_Section, frozen=True):
     fixed_cycles: int
     latency_cycles: int
     elementwise_cycles: float
+    index_cycles: float
     memset_cycles: float
 
 
@@ -131,9 +149,18 @@ class Dma(_Section, frozen=True):
     bytes_per_ns: float
     run_overhead_ns: float
     run_bytes_min: int
+    tiny_run_bytes: int
+    tiny_run_ns: float
+    dynamic: bool
+    transpose_hbm_factor: float
+    transpose_sbuf_factor: float
     start_ns: float
+    store_skew_ns: float
     done_ns: float
     issue_interval_ns: float
+    hwdge_busy_ns: float
+    swdge_busy_ns: float
+    swdge_latency_ns: float
 
 
 class Hbm(_Section, frozen=True):
@@ -172,7 +199,22 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
     @property
     def bytes_per_ns(self) -> float:
         """Peak HBM bandwidth one core can use: what its DMA engines or its HBM stack allow."""
-        return min(self.dma.engines * self.dma.bytes_per_ns, self.hbm.alone_bytes_per_ns)
+        return self.share_bytes_per_ns(1)
+
+    def share_bytes_per_ns(self, cores_busy: int) -> float:
+        """HBM bandwidth of one core while so many cores of the chip are equally busy.
+
+        Together they get what all of them get; alone or spread over the HBM stacks each gets no
+        more than a stack gives one core.
+
+        Raises:
+            TunerError: There are not so many cores.
+        """
+        if not 1 <= cores_busy <= self.hbm.cores:
+            raise TunerError(f"{self.name} has 1 to {self.hbm.cores} busy cores, got {cores_busy}")
+        together = self.hbm.shared_bytes_per_ns * self.hbm.cores
+        share = min(self.hbm.alone_bytes_per_ns, together / cores_busy)
+        return min(self.dma.engines * self.dma.bytes_per_ns, share)
 
     def peak_flops_per_ns(self, dtype_bytes: int) -> float:
         """Peak TensorE rate, in floating-point operations a nanosecond."""

@@ -1,0 +1,393 @@
+"""What a compiler does with tiles that do not fit in SBUF: it sends them to HBM and back.
+
+In program order, an instruction that needs room evicts the tensors whose contents are needed last
+(Belady). Contents without a copy in HBM are stored first; the next access loads them into a new
+tensor, just before the instruction.
+Source: the profiler's spill bytes, AWS NKI performance guide; which tensors it picks is assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tuner.neuroncore.compiled import compiled
+from tuner.neuroncore.device import Device
+from tuner.neuroncore.memory import Demand, capacity_error, demand
+from tuner.neuroncore.policy import Policy
+from tuner.neuroncore.program import (
+    BYTE_HIGH,
+    BYTE_LOW,
+    MODE,
+    READ,
+    ROW_HIGH,
+    ROW_LOW,
+    TENSOR,
+    WRITTEN,
+    DmaWork,
+    Engine,
+    Program,
+    Space,
+    Work,
+)
+
+__all__ = ["Spilled", "spill"]
+
+Ints = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
+
+SBUF = int(Space.SBUF)
+AT, TILE, COPY, LOADS = range(4)  # columns of the transfers
+ORIGIN, IN_HBM = range(2)  # columns of the new tensors
+NOWHERE, USELESS = -1, -2  # instead of a copy in HBM
+
+
+@dataclass(frozen=True)
+class Spilled:
+    """A program whose tiles fit in SBUF.
+
+    Attributes:
+        program: With the transfers to HBM and back; the one given, if it fits as it is.
+        saved_bytes: Bytes that these transfers store.
+        reloaded_bytes: Bytes that they load.
+    """
+
+    program: Program
+    saved_bytes: int
+    reloaded_bytes: int
+
+
+class _Transfers(NamedTuple):
+    """What is to be inserted.
+
+    Attributes:
+        at: Shape (transfers,): the instruction that each comes before.
+        tile: Shape (transfers,): the tensor in SBUF.
+        copy: Shape (transfers,): the one in HBM.
+        loads: Shape (transfers,): from HBM to SBUF.
+        origin: Shape (tensors + new tensors,): which of the program's own each continues.
+        in_hbm: Shape (new tensors,): each is a copy in HBM.
+        tensor: Shape (accesses,): the tensors that the program's own accesses now refer to.
+    """
+
+    at: Numbers
+    tile: Numbers
+    copy: Numbers
+    loads: npt.NDArray[np.bool_]
+    origin: Numbers
+    in_hbm: npt.NDArray[np.bool_]
+    tensor: Numbers
+
+
+class _Tracked(NamedTuple):
+    """What the walk knows of each tensor, and what it has written down.
+
+    Attributes:
+        number: Its number now; -1: it was not accessed yet.
+        resident: It is in SBUF.
+        copy: The tensor in HBM that holds its contents, NOWHERE or USELESS.
+        needed: When its contents are needed next, as `_next_needed`.
+        seen: The instruction that accesses it, while that is looked at.
+        moves: Rows of transfers.
+        made: Rows of new tensors.
+        counts: How many transfers, how many new tensors.
+    """
+
+    number: Numbers
+    resident: npt.NDArray[np.bool_]
+    copy: Numbers
+    needed: Ints
+    seen: Ints
+    moves: Numbers
+    made: Numbers
+    counts: Ints
+
+
+def _tracked(tensors: int, accesses: int) -> _Tracked:
+    # Each access evicts and brings back one tensor at most; pages that are not used cost nothing.
+    return _Tracked(
+        number=np.full(tensors, -1, np.int32),
+        resident=np.zeros(tensors, bool),
+        copy=np.full(tensors, NOWHERE, np.int32),
+        needed=np.full(tensors, -1, np.int64),
+        seen=np.full(tensors, -1, np.int64),
+        moves=np.empty((2 * accesses, 4), np.int32),
+        made=np.empty((2 * accesses, 2), np.int32),
+        counts=np.zeros(2, np.int64),
+    )
+
+
+def spill(program: Program, device: Device, policy: Policy) -> Spilled:
+    """Makes a program fit in SBUF, where the policy spills.
+
+    The instructions of the program keep their order; new tensors are numbered after its own.
+
+    Raises:
+        CapacityError: The operands of one instruction do not fit.
+    """
+    if policy.on_overflow != "spill":
+        return Spilled(program, 0, 0)
+    available = device.sbuf.usable_bytes_per_partition
+    asked = demand(program, device)
+    if asked.peak_bytes[SBUF] <= available:
+        return Spilled(program, 0, 0)
+    transfers = _transfers(program, asked, available)
+    origin = transfers.origin[transfers.tile]
+    moved = program.rows[origin] * program.row_bytes[origin]
+    return Spilled(
+        _with_transfers(program, transfers),
+        saved_bytes=int(moved[~transfers.loads].sum()),
+        reloaded_bytes=int(moved[transfers.loads].sum()),
+    )
+
+
+def _transfers(program: Program, asked: Demand, available: int) -> _Transfers:
+    """Returns what to insert so that SBUF holds everything."""
+    first_access, accesses = program.first_access, program.accesses
+    needed = _next_needed(first_access, accesses, program.rows, program.row_bytes)
+    w = _tracked(len(program.space), len(accesses))
+    tensor, failed, operand_bytes = _walk(
+        first_access, accesses, program.space, asked.room_bytes, needed, available, w
+    )
+    if failed >= 0:
+        touched = np.unique(accesses[first_access[failed] : first_access[failed + 1], TENSOR])
+        operands = touched[program.space[touched] == SBUF].astype(np.int64)
+        raise capacity_error(program, asked, operands, operand_bytes, available)
+    moves, made = w.moves[: w.counts[0]], w.made[: w.counts[1]]
+    return _Transfers(
+        at=moves[:, AT],
+        tile=moves[:, TILE],
+        copy=moves[:, COPY],
+        loads=moves[:, LOADS] == 1,
+        origin=np.concatenate([np.arange(len(program.space), dtype=np.int32), made[:, ORIGIN]]),
+        in_hbm=made[:, IN_HBM] == 1,
+        tensor=tensor,
+    )
+
+
+def _with_transfers(program: Program, transfers: _Transfers) -> Program:
+    """Returns the program with the transfers inserted and the new tensors appended."""
+    origin = transfers.origin
+    works, work = _works(program, origin[transfers.tile], transfers.loads)
+    lines, line = _lines(program, origin[transfers.tile])
+    moved = transfers.at + np.arange(len(transfers.at))  # where they come to stand
+    own = np.ones(len(program) + len(moved), bool)
+    own[moved] = False
+    counts = np.full(len(own), 2, np.int64)
+    counts[own] = np.diff(program.first_access)
+    first_access = np.concatenate([[0], np.cumsum(counts)])
+    accesses = np.empty((first_access[-1], program.accesses.shape[1]), np.int32)
+    own_accesses = np.repeat(own, counts)
+    kept = program.accesses.copy()
+    kept[:, TENSOR] = transfers.tensor
+    accesses[own_accesses] = kept
+    accesses[~own_accesses] = _rectangles(program, transfers)
+    space = program.space[origin]
+    space[len(program.space) :][transfers.in_hbm] = Space.HBM
+    return replace(
+        program,
+        works=works,
+        work_of=_merged(own, program.work_of, work),
+        lines=lines,
+        line_of=_merged(own, program.line_of, line),
+        first_access=first_access,
+        accesses=accesses,
+        space=space,
+        rows=program.rows[origin],
+        row_bytes=program.row_bytes[origin],
+        site=program.site[origin],
+    )
+
+
+def _merged(own: npt.NDArray[np.bool_], before: Numbers, inserted: Numbers) -> Numbers:
+    merged = np.empty(len(own), np.int32)
+    merged[own] = before
+    merged[~own] = inserted
+    return merged
+
+
+def _rectangles(program: Program, transfers: _Transfers) -> Numbers:
+    """Returns the two accesses of every transfer, shape (2 * transfers, 6): all of a tensor each,
+    what is written first.
+    """
+    tile = transfers.origin[transfers.tile]
+    pairs = np.zeros((len(tile), 2, program.accesses.shape[1]), np.int32)
+    pairs[:, 0, TENSOR] = np.where(transfers.loads, transfers.tile, transfers.copy)
+    pairs[:, 1, TENSOR] = np.where(transfers.loads, transfers.copy, transfers.tile)
+    pairs[:, 0, MODE], pairs[:, 1, MODE] = WRITTEN, READ
+    pairs[:, :, ROW_HIGH] = program.rows[tile][:, None]
+    pairs[:, :, BYTE_HIGH] = program.row_bytes[tile][:, None]
+    return pairs.reshape(-1, program.accesses.shape[1])
+
+
+def _works(
+    program: Program, tile: Numbers, loads: npt.NDArray[np.bool_]
+) -> tuple[tuple[Work, ...], Numbers]:
+    """Returns all works, with the transfers', and the work of each transfer."""
+    tall = int(program.rows.max()) + 1
+    kinds = (program.row_bytes[tile] * tall + program.rows[tile]) * 2 + loads
+    kinds, which = np.unique(kinds, return_inverse=True)
+    works = []
+    for kind in kinds.tolist():
+        (row_bytes, rows), is_load = divmod(kind // 2, tall), kind % 2
+        total = rows * row_bytes
+        works.append(
+            DmaWork(
+                engine=Engine.LOAD if is_load else Engine.STORE,
+                partitions=rows,
+                runs=1,
+                run_bytes=row_bytes,
+                rows_contiguous=False,
+                read_bytes=total if is_load else 0,
+                written_bytes=0 if is_load else total,
+            )
+        )
+    return (*program.works, *works), (len(program.works) + which).astype(np.int32)
+
+
+def _lines(program: Program, tile: Numbers) -> tuple[tuple[str, ...], Numbers]:
+    """Returns all lines, with the transfers', and the line of each transfer."""
+    sites, which = np.unique(program.site[tile], return_inverse=True)
+    added = [f"spill of {program.sites[s].place}" for s in sites]
+    return (*program.lines, *added), (len(program.lines) + which).astype(np.int32)
+
+
+@compiled
+def _next_needed(first_access: Any, accesses: Any, rows: Any, row_bytes: Any) -> Any:
+    """Returns for each access when its tensor's contents are needed next.
+
+    That is an instruction; their number, if the next one to access the tensor overwrites all of
+    it; -1, if none accesses it.
+    """
+    count = len(first_access) - 1
+    needed = np.full(len(rows), -1, np.int64)
+    found = np.empty(len(accesses), np.int64)
+    for i in range(count - 1, -1, -1):
+        span = range(first_access[i], first_access[i + 1])
+        for k in span:
+            found[k] = needed[accesses[k, TENSOR]]
+        for k in span:
+            needed[accesses[k, TENSOR]] = i
+        for k in span:
+            t = accesses[k, TENSOR]
+            tall = accesses[k, ROW_LOW] == 0 and accesses[k, ROW_HIGH] == rows[t]
+            wide = accesses[k, BYTE_LOW] == 0 and accesses[k, BYTE_HIGH] == row_bytes[t]
+            if accesses[k, MODE] == WRITTEN and tall and wide:
+                needed[t] = count
+        for k in span:
+            if accesses[k, MODE] != WRITTEN:
+                needed[accesses[k, TENSOR]] = i
+    return found
+
+
+@compiled
+def _make(t: Any, in_hbm: Any, w: Any) -> Any:
+    """Returns the number of a new tensor."""
+    w.made[w.counts[1], ORIGIN], w.made[w.counts[1], IN_HBM] = t, in_hbm
+    w.counts[1] += 1
+    return len(w.number) + w.counts[1] - 1
+
+
+@compiled
+def _move(at: Any, t: Any, loads: Any, w: Any) -> Any:
+    """Writes a transfer between a tensor and its copy down."""
+    move = w.moves[w.counts[0]]
+    move[AT], move[TILE], move[COPY], move[LOADS] = at, w.number[t], w.copy[t], loads
+    w.counts[0] += 1
+
+
+@compiled
+def _evict(i: Any, victims: Any, never: Any, w: Any) -> Any:
+    """Sends the contents needed last out of SBUF; returns their tensor."""
+    while True:
+        needed, t = divmod(-heappop(victims), len(w.number))
+        # Old entries stay in the heap; an operand gets a new one after its instruction.
+        if w.resident[t] and w.needed[t] == needed and w.seen[t] != i:
+            break
+    w.resident[t] = False
+    if needed == never:
+        w.copy[t] = USELESS
+    elif w.copy[t] == NOWHERE:
+        w.copy[t] = _make(t, 1, w)
+        _move(i, t, 0, w)
+    return t
+
+
+@compiled
+def _admit(i: Any, t: Any, w: Any) -> Any:
+    """Gives a tensor room in SBUF; if it was there before, under a new number."""
+    w.resident[t] = True
+    if w.number[t] < 0:
+        w.number[t] = t
+        return
+    w.number[t] = _make(t, 0, w)
+    if w.copy[t] != USELESS:
+        _move(i, t, 1, w)
+
+
+@compiled
+def _after(
+    k: Any, accesses: Any, space: Any, room: Any, next_needed: Any, victims: Any, w: Any
+) -> Any:
+    """Notes what an access does to its tensor; returns the bytes that are free after the last."""
+    t = accesses[k, TENSOR]
+    if space[t] != SBUF:
+        return 0
+    if accesses[k, MODE] != READ:
+        w.copy[t] = NOWHERE
+    if w.seen[t] < 0:  # the instruction accesses it twice
+        return 0
+    w.seen[t] = -1
+    w.needed[t] = next_needed[k]
+    if w.needed[t] < 0:
+        w.resident[t] = False
+        return room[t]
+    heappush(victims, -(w.needed[t] * len(w.number) + t))
+    return 0
+
+
+@compiled
+def _walk(
+    first_access: Any,
+    accesses: Any,
+    space: Any,
+    room: Any,
+    next_needed: Any,
+    capacity: Any,
+    w: Any,
+) -> Any:
+    """Keeps what is in SBUF within `capacity`.
+
+    Returns the tensors that the accesses now refer to, and the instruction whose operands alone do
+    not fit (-1: none) with their bytes.
+    """
+    count = len(first_access) - 1
+    tensor = accesses[:, TENSOR].copy()
+    victims, used = [np.int64(0) for _ in range(0)], 0  # victims: a heap
+    for i in range(count):
+        operands, asked = 0, 0
+        span = range(first_access[i], first_access[i + 1])
+        for k in span:
+            t = accesses[k, TENSOR]
+            if space[t] == SBUF and w.seen[t] != i:
+                w.seen[t] = i
+                operands += room[t]
+                asked += 0 if w.resident[t] else room[t]
+        if operands > capacity:
+            return tensor, i, operands
+        while used + asked > capacity:
+            used -= room[_evict(i, victims, count, w)]
+        used += asked
+        for k in span:
+            t = accesses[k, TENSOR]
+            if space[t] == SBUF:
+                if not w.resident[t]:
+                    _admit(i, t, w)
+                tensor[k] = w.number[t]
+        for k in span:
+            used -= _after(k, accesses, space, room, next_needed, victims, w)
+    return tensor, -1, 0
