@@ -2,7 +2,9 @@
 
 In program order, an instruction that needs room evicts the tensors whose contents are needed last
 (Belady). Contents without a copy in HBM are stored first; the next access loads them into a new
-tensor, just before the instruction.
+tensor, just before the instruction. What was loaded as it is from a tensor that the kernel never
+writes is not stored but read from there again; was it not used in between, it is read then only.
+Of those the one goes that was used longest ago, so that the next can be loaded well ahead.
 Source: the profiler's spill bytes, AWS NKI performance guide; which tensors it picks is assumed.
 """
 
@@ -41,9 +43,10 @@ Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
 
 SBUF = int(Space.SBUF)
-AT, TILE, COPY, LOADS = range(4)  # columns of the transfers
+AT, TILE, COPY, KIND = range(4)  # columns of the transfers
 ORIGIN, IN_HBM = range(2)  # columns of the new tensors
-NOWHERE, USELESS = -1, -2  # instead of a copy in HBM
+NOWHERE, USELESS, SOURCE = -1, -2, -3  # instead of a copy in HBM
+STORE, RELOAD, REREAD = range(3)  # kinds of transfers
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,14 @@ class Spilled:
     Attributes:
         program: With the transfers to HBM and back; the one given, if it fits as it is.
         saved_bytes: Bytes that these transfers store.
-        reloaded_bytes: Bytes that they load.
+        reloaded_bytes: Bytes of those that they load.
+        reread_bytes: Bytes that they read again from where they came.
     """
 
     program: Program
     saved_bytes: int
     reloaded_bytes: int
+    reread_bytes: int
 
 
 class _Transfers(NamedTuple):
@@ -67,20 +72,22 @@ class _Transfers(NamedTuple):
     Attributes:
         at: Shape (transfers,): the instruction that each comes before.
         tile: Shape (transfers,): the tensor in SBUF.
-        copy: Shape (transfers,): the one in HBM.
-        loads: Shape (transfers,): from HBM to SBUF.
+        copy: Shape (transfers,): the one in HBM; of a REREAD, the instruction that loaded it.
+        kind: Shape (transfers,): STORE, RELOAD or REREAD.
         origin: Shape (tensors + new tensors,): which of the program's own each continues.
         in_hbm: Shape (new tensors,): each is a copy in HBM.
         tensor: Shape (accesses,): the tensors that the program's own accesses now refer to.
+        late: Shape (instructions,): loads that nothing used before they were evicted.
     """
 
     at: Numbers
     tile: Numbers
     copy: Numbers
-    loads: npt.NDArray[np.bool_]
+    kind: Numbers
     origin: Numbers
     in_hbm: npt.NDArray[np.bool_]
     tensor: Numbers
+    late: npt.NDArray[np.bool_]
 
 
 class _Tracked(NamedTuple):
@@ -89,8 +96,12 @@ class _Tracked(NamedTuple):
     Attributes:
         number: Its number now; -1: it was not accessed yet.
         resident: It is in SBUF.
-        copy: The tensor in HBM that holds its contents, NOWHERE or USELESS.
+        copy: The tensor in HBM that holds its contents, NOWHERE, USELESS or SOURCE.
+        load: The instruction that loaded it, where its copy is the SOURCE.
+        unused: Nothing read it since.
+        late: Of each instruction: a load that nothing used before it was evicted.
         needed: When its contents are needed next, as `_next_needed`.
+        used: When it was accessed last.
         seen: The instruction that accesses it, while that is looked at.
         moves: Rows of transfers.
         made: Rows of new tensors.
@@ -100,20 +111,28 @@ class _Tracked(NamedTuple):
     number: Numbers
     resident: npt.NDArray[np.bool_]
     copy: Numbers
+    load: Numbers
+    unused: npt.NDArray[np.bool_]
+    late: npt.NDArray[np.bool_]
     needed: Ints
+    used: Ints
     seen: Ints
     moves: Numbers
     made: Numbers
     counts: Ints
 
 
-def _tracked(tensors: int, accesses: int) -> _Tracked:
+def _tracked(tensors: int, accesses: int, instructions: int) -> _Tracked:
     # Each access evicts and brings back one tensor at most; pages that are not used cost nothing.
     return _Tracked(
         number=np.full(tensors, -1, np.int32),
         resident=np.zeros(tensors, bool),
         copy=np.full(tensors, NOWHERE, np.int32),
+        load=np.full(tensors, -1, np.int32),
+        unused=np.zeros(tensors, bool),
+        late=np.zeros(instructions, bool),
         needed=np.full(tensors, -1, np.int64),
+        used=np.full(tensors, -1, np.int64),
         seen=np.full(tensors, -1, np.int64),
         moves=np.empty((2 * accesses, 4), np.int32),
         made=np.empty((2 * accesses, 2), np.int32),
@@ -130,18 +149,19 @@ def spill(program: Program, device: Device, policy: Policy) -> Spilled:
         CapacityError: The operands of one instruction do not fit.
     """
     if policy.on_overflow != "spill":
-        return Spilled(program, 0, 0)
+        return Spilled(program, 0, 0, 0)
     available = device.sbuf.usable_bytes_per_partition
     asked = demand(program, device)
     if asked.peak_bytes[SBUF] <= available:
-        return Spilled(program, 0, 0)
+        return Spilled(program, 0, 0, 0)
     transfers = _transfers(program, asked, available)
     origin = transfers.origin[transfers.tile]
     moved = program.rows[origin] * program.row_bytes[origin]
     return Spilled(
         _with_transfers(program, transfers),
-        saved_bytes=int(moved[~transfers.loads].sum()),
-        reloaded_bytes=int(moved[transfers.loads].sum()),
+        saved_bytes=int(moved[transfers.kind == STORE].sum()),
+        reloaded_bytes=int(moved[transfers.kind == RELOAD].sum()),
+        reread_bytes=int(moved[transfers.kind == REREAD].sum()),
     )
 
 
@@ -149,9 +169,10 @@ def _transfers(program: Program, asked: Demand, available: int) -> _Transfers:
     """Returns what to insert so that SBUF holds everything."""
     first_access, accesses = program.first_access, program.accesses
     needed = _next_needed(first_access, accesses, program.rows, program.row_bytes)
-    w = _tracked(len(program.space), len(accesses))
+    w = _tracked(len(program.space), len(accesses), len(program))
+    plain = _plain_loads(program)
     tensor, failed, operand_bytes = _walk(
-        first_access, accesses, program.space, asked.room_bytes, needed, available, w
+        first_access, accesses, program.space, asked.room_bytes, needed, plain, available, w
     )
     if failed >= 0:
         touched = np.unique(accesses[first_access[failed] : first_access[failed + 1], TENSOR])
@@ -162,17 +183,34 @@ def _transfers(program: Program, asked: Demand, available: int) -> _Transfers:
         at=moves[:, AT],
         tile=moves[:, TILE],
         copy=moves[:, COPY],
-        loads=moves[:, LOADS] == 1,
+        kind=moves[:, KIND],
         origin=np.concatenate([np.arange(len(program.space), dtype=np.int32), made[:, ORIGIN]]),
         in_hbm=made[:, IN_HBM] == 1,
         tensor=tensor,
+        late=w.late,
     )
+
+
+def _plain_loads(program: Program) -> npt.NDArray[np.bool_]:
+    """Returns which instructions load all of a tile from a tensor that nothing ever writes."""
+    accesses = program.accesses
+    loads = [isinstance(w, DmaWork) and w.engine == Engine.LOAD for w in program.works]
+    plain = np.array(loads, bool)[program.work_of] & (np.diff(program.first_access) == 2)
+    written = np.zeros(len(program.space), bool)
+    written[accesses[accesses[:, MODE] != READ, TENSOR]] = True
+    at = np.flatnonzero(plain)
+    to, source = accesses[program.first_access[at]], accesses[program.first_access[at] + 1]
+    tall = to[:, ROW_HIGH] - to[:, ROW_LOW] == program.rows[to[:, TENSOR]]
+    wide = to[:, BYTE_HIGH] - to[:, BYTE_LOW] == program.row_bytes[to[:, TENSOR]]
+    whole = tall & wide & (to[:, MODE] == WRITTEN)
+    plain[at] = whole & (source[:, MODE] == READ) & ~written[source[:, TENSOR]]
+    return plain
 
 
 def _with_transfers(program: Program, transfers: _Transfers) -> Program:
     """Returns the program with the transfers inserted and the new tensors appended."""
     origin = transfers.origin
-    works, work = _works(program, origin[transfers.tile], transfers.loads)
+    works, work = _works(program, transfers)
     lines, line = _lines(program, origin[transfers.tile])
     moved = transfers.at + np.arange(len(transfers.at))  # where they come to stand
     own = np.ones(len(program) + len(moved), bool)
@@ -188,14 +226,17 @@ def _with_transfers(program: Program, transfers: _Transfers) -> Program:
     accesses[~own_accesses] = _rectangles(program, transfers)
     space = program.space[origin]
     space[len(program.space) :][transfers.in_hbm] = Space.HBM
+    stays = np.ones(len(own), bool)
+    stays[own] = ~transfers.late
+    first_access = np.concatenate([[0], np.cumsum(counts[stays])])
     return replace(
         program,
         works=works,
-        work_of=_merged(own, program.work_of, work),
+        work_of=_merged(own, program.work_of, work)[stays],
         lines=lines,
-        line_of=_merged(own, program.line_of, line),
+        line_of=_merged(own, program.line_of, line)[stays],
         first_access=first_access,
-        accesses=accesses,
+        accesses=accesses[np.repeat(stays, counts)],
         space=space,
         rows=program.rows[origin],
         row_bytes=program.row_bytes[origin],
@@ -216,37 +257,39 @@ def _rectangles(program: Program, transfers: _Transfers) -> Numbers:
     """
     tile = transfers.origin[transfers.tile]
     pairs = np.zeros((len(tile), 2, program.accesses.shape[1]), np.int32)
-    pairs[:, 0, TENSOR] = np.where(transfers.loads, transfers.tile, transfers.copy)
-    pairs[:, 1, TENSOR] = np.where(transfers.loads, transfers.copy, transfers.tile)
+    loads, again = transfers.kind != STORE, transfers.kind == REREAD
+    pairs[:, 0, TENSOR] = np.where(loads, transfers.tile, transfers.copy)
+    pairs[:, 1, TENSOR] = np.where(loads, transfers.copy, transfers.tile)
     pairs[:, 0, MODE], pairs[:, 1, MODE] = WRITTEN, READ
     pairs[:, :, ROW_HIGH] = program.rows[tile][:, None]
     pairs[:, :, BYTE_HIGH] = program.row_bytes[tile][:, None]
+    pairs[again, 1] = program.accesses[program.first_access[transfers.copy[again]] + 1]
     return pairs.reshape(-1, program.accesses.shape[1])
 
 
-def _works(
-    program: Program, tile: Numbers, loads: npt.NDArray[np.bool_]
-) -> tuple[tuple[Work, ...], Numbers]:
+def _works(program: Program, transfers: _Transfers) -> tuple[tuple[Work, ...], Numbers]:
     """Returns all works, with the transfers', and the work of each transfer."""
-    tall = int(program.rows.max()) + 1
-    kinds = (program.row_bytes[tile] * tall + program.rows[tile]) * 2 + loads
-    kinds, which = np.unique(kinds, return_inverse=True)
+    tile, kind = transfers.origin[transfers.tile], transfers.kind
+    shapes = np.stack([program.rows[tile], program.row_bytes[tile], kind], axis=1)
+    shapes, which = np.unique(shapes, axis=0, return_inverse=True)
     works = []
-    for kind in kinds.tolist():
-        (row_bytes, rows), is_load = divmod(kind // 2, tall), kind % 2
+    for rows, row_bytes, how in shapes.tolist():
         total = rows * row_bytes
         works.append(
             DmaWork(
-                engine=Engine.LOAD if is_load else Engine.STORE,
+                engine=Engine.STORE if how == STORE else Engine.LOAD,
                 partitions=rows,
                 runs=1,
                 run_bytes=row_bytes,
                 rows_contiguous=False,
-                read_bytes=total if is_load else 0,
-                written_bytes=0 if is_load else total,
+                read_bytes=0 if how == STORE else total,
+                written_bytes=total if how == STORE else 0,
             )
         )
-    return (*program.works, *works), (len(program.works) + which).astype(np.int32)
+    work = (len(program.works) + which.ravel()).astype(np.int32)
+    again = kind == REREAD
+    work[again] = program.work_of[transfers.copy[again]]
+    return (*program.works, *works), work
 
 
 def _lines(program: Program, tile: Numbers) -> tuple[tuple[str, ...], Numbers]:
@@ -293,28 +336,46 @@ def _make(t: Any, in_hbm: Any, w: Any) -> Any:
 
 
 @compiled
-def _move(at: Any, t: Any, loads: Any, w: Any) -> Any:
+def _move(at: Any, t: Any, kind: Any, w: Any) -> Any:
     """Writes a transfer between a tensor and its copy down."""
     move = w.moves[w.counts[0]]
-    move[AT], move[TILE], move[COPY], move[LOADS] = at, w.number[t], w.copy[t], loads
+    copy = w.load[t] if kind == REREAD else w.copy[t]
+    move[AT], move[TILE], move[COPY], move[KIND] = at, w.number[t], copy, kind
     w.counts[0] += 1
 
 
 @compiled
-def _evict(i: Any, victims: Any, never: Any, w: Any) -> Any:
-    """Sends the contents needed last out of SBUF; returns their tensor."""
+def _victim(i: Any, victims: Any, rereadable: Any, w: Any) -> Any:
+    """Returns the tensor whose contents are needed last; of what can be read again, the one used
+    longest ago.
+
+    Old entries stay in the heaps; an operand gets a new one after its instruction.
+    """
     while True:
-        needed, t = divmod(-heappop(victims), len(w.number))
-        # Old entries stay in the heap; an operand gets a new one after its instruction.
+        entry = heappop(victims)
+        needed, t = divmod(-entry, len(w.number))
         if w.resident[t] and w.needed[t] == needed and w.seen[t] != i:
             break
+    if w.copy[t] != SOURCE or w.needed[t] == len(w.late):
+        return t
+    heappush(victims, entry)
+    while True:
+        used, t = divmod(heappop(rereadable), len(w.number))
+        if w.resident[t] and w.copy[t] == SOURCE and w.used[t] == used and w.seen[t] != i:
+            return t
+
+
+@compiled
+def _evict(i: Any, t: Any, w: Any) -> None:
+    """Sends a tensor out of SBUF."""
     w.resident[t] = False
-    if needed == never:
+    if w.needed[t] == len(w.late):  # never: it will be overwritten
         w.copy[t] = USELESS
     elif w.copy[t] == NOWHERE:
         w.copy[t] = _make(t, 1, w)
-        _move(i, t, 0, w)
-    return t
+        _move(i, t, STORE, w)
+    elif w.copy[t] == SOURCE and w.unused[t]:
+        w.late[w.load[t]] = True
 
 
 @compiled
@@ -326,27 +387,42 @@ def _admit(i: Any, t: Any, w: Any) -> Any:
         return
     w.number[t] = _make(t, 0, w)
     if w.copy[t] != USELESS:
-        _move(i, t, 1, w)
+        _move(i, t, REREAD if w.copy[t] == SOURCE else RELOAD, w)
 
 
 @compiled
 def _after(
-    k: Any, accesses: Any, space: Any, room: Any, next_needed: Any, victims: Any, w: Any
+    i: Any,
+    k: Any,
+    accesses: Any,
+    space: Any,
+    room: Any,
+    next_needed: Any,
+    plain: Any,
+    victims: Any,
+    rereadable: Any,
+    w: Any,
 ) -> Any:
     """Notes what an access does to its tensor; returns the bytes that are free after the last."""
     t = accesses[k, TENSOR]
     if space[t] != SBUF:
         return 0
-    if accesses[k, MODE] != READ:
+    if accesses[k, MODE] == READ:
+        w.unused[t] = False
+    elif plain[i]:
+        w.copy[t], w.load[t], w.unused[t] = SOURCE, i, True
+    else:
         w.copy[t] = NOWHERE
     if w.seen[t] < 0:  # the instruction accesses it twice
         return 0
-    w.seen[t] = -1
+    w.seen[t], w.used[t] = -1, i
     w.needed[t] = next_needed[k]
     if w.needed[t] < 0:
         w.resident[t] = False
         return room[t]
     heappush(victims, -(w.needed[t] * len(w.number) + t))
+    if w.copy[t] == SOURCE:
+        heappush(rereadable, i * len(w.number) + t)
     return 0
 
 
@@ -357,6 +433,7 @@ def _walk(
     space: Any,
     room: Any,
     next_needed: Any,
+    plain: Any,
     capacity: Any,
     w: Any,
 ) -> Any:
@@ -367,7 +444,9 @@ def _walk(
     """
     count = len(first_access) - 1
     tensor = accesses[:, TENSOR].copy()
-    victims, used = [np.int64(0) for _ in range(0)], 0  # victims: a heap
+    victims = [np.int64(0) for _ in range(0)]  # heaps
+    rereadable = [np.int64(0) for _ in range(0)]
+    used = 0
     for i in range(count):
         operands, asked = 0, 0
         span = range(first_access[i], first_access[i + 1])
@@ -380,7 +459,9 @@ def _walk(
         if operands > capacity:
             return tensor, i, operands
         while used + asked > capacity:
-            used -= room[_evict(i, victims, count, w)]
+            t = _victim(i, victims, rereadable, w)
+            used -= room[t]
+            _evict(i, t, w)
         used += asked
         for k in span:
             t = accesses[k, TENSOR]
@@ -389,5 +470,5 @@ def _walk(
                     _admit(i, t, w)
                 tensor[k] = w.number[t]
         for k in span:
-            used -= _after(k, accesses, space, room, next_needed, victims, w)
+            used -= _after(i, k, accesses, space, room, next_needed, plain, victims, rereadable, w)
     return tensor, -1, 0
