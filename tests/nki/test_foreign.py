@@ -80,24 +80,23 @@ def check(
     assert largest <= bound
 
 
-MATMULS = [
-    ("nki_matmul_basic_", 128, 64, 512, {}),
-    ("nki_matmul_tiled_", 256, 256, 512, {}),
-    ("nki_matmul_hoist_load_", 256, 256, 1024, {}),
-    ("nki_matmul_block_free_dimension_", 256, 256, 1024, {}),
-    ("nki_matmul_fully_optimized_", 1024, 2048, 1024, {}),
+MATMULS: list[tuple[str, int, int, int]] = [
+    ("nki_matmul_basic_", 128, 64, 512),
+    ("nki_matmul_tiled_", 256, 256, 512),
+    ("nki_matmul_hoist_load_", 256, 256, 1024),
+    ("nki_matmul_block_free_dimension_", 256, 256, 1024),
+    ("nki_matmul_fully_optimized_", 1024, 2048, 1024),
 ]
 BFLOAT16 = 2.0**-8
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float32])
-@pytest.mark.parametrize(("name", "k", "m", "n", "params"), MATMULS)
+@pytest.mark.parametrize(("name", "k", "m", "n"), MATMULS)
 def test_matmul(
     name: str,
     k: int,
     m: int,
     n: int,
-    params: dict[str, int],
     dtype: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -158,7 +157,7 @@ def test_fused_mamba(version: int, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_indexing(capsys: pytest.CaptureFixture[str]) -> None:
-    a = np.arange(20, dtype=ml_dtypes.bfloat16).reshape(4, 5)
+    a: Array = np.arange(20, dtype=ml_dtypes.bfloat16).reshape(4, 5)
     halves = (a[:, ::2], a[:, 1::2])
     check("index-case-1.py", "tensor_split_kernel_", (a,), halves, 0, capsys)
     a = np.arange(2 * 6 * 6, dtype=ml_dtypes.bfloat16).reshape(2, 6, 6)

@@ -72,7 +72,7 @@ def rounded(values: npt.ArrayLike, dtype: str) -> npt.NDArray[Any]:
 
 def _whole(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     if dtype == "bool":
-        return (values != 0).astype(np.uint8)
+        return np.asarray(values != 0, np.uint8)
     limits = np.iinfo(np.dtype(NATIVE[dtype]))
     if values.dtype.kind not in "iub":
         values = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0))
@@ -85,8 +85,8 @@ def _without_low_bits(values: Values) -> Values:
     bits = values.view(np.uint32).astype(np.uint64)
     half = (1 << (_TF32_DROPPED_BITS - 1)) - 1
     bits += half + ((bits >> _TF32_DROPPED_BITS) & 1)
-    bits = bits >> _TF32_DROPPED_BITS << _TF32_DROPPED_BITS
-    return np.where(np.isfinite(values), bits.astype(np.uint32).view(np.float32), values)
+    kept = (bits >> _TF32_DROPPED_BITS << _TF32_DROPPED_BITS).astype(np.uint32)
+    return np.where(np.isfinite(values), kept.view(np.float32), values)
 
 
 def uninitialised(elements: int, dtype: str) -> npt.NDArray[Any]:
@@ -190,7 +190,7 @@ class Allocation:
         bits = _bits(base.values[low:high], base.dtype)
         values = _values(bits, self.dtype)[skipped : skipped + stop - first]
         bytes_written = np.repeat(base.written[low:high], DTYPE_BYTES[base.dtype])
-        written = bytes_written.reshape(-1, DTYPE_BYTES[self.dtype]).all(axis=1)
+        written = np.all(bytes_written.reshape(-1, DTYPE_BYTES[self.dtype]), axis=1)
         return values, written[skipped : skipped + stop - first]
 
     def write(self, first: int, values: npt.NDArray[Any], written: npt.NDArray[np.bool_]) -> None:
@@ -229,5 +229,5 @@ def _values(bits: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[Any]:
     if dtype == "bfloat16":
         return (bits.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     if dtype == "bool":
-        return (bits != 0).astype(np.uint8)
+        return np.asarray(bits != 0, np.uint8)
     return bits.view(NATIVE[dtype]).astype(_stored(dtype))

@@ -11,6 +11,7 @@ from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.language import functions as f
 from tuner.nki.language.dtypes import float32, psum, sbuf, uint8
 from tuner.nki.language.memory import ndarray
+from tuner.nki.layout import product
 from tuner.nki.tensor import NkiTensor
 
 __all__ = [
@@ -33,7 +34,7 @@ def matmul(x: NkiTensor, y: NkiTensor, transpose_x: bool = False) -> NkiTensor:
     """
     if not transpose_x:
         raise NotSupportedError("nki.language.matmul(transpose_x=False)")
-    dst = ndarray((f.product(x.shape[1:]), *y.shape[1:]), float32, buffer=psum)
+    dst = ndarray((product(x.shape[1:]), *y.shape[1:]), float32, buffer=psum)
     isa.nc_matmul(dst, x, y)
     return dst
 
@@ -89,6 +90,8 @@ def where(condition: NkiTensor, x: Any, y: Any, dtype: str | None = None) -> Nki
     for value in (y, x):
         if not isinstance(value, NkiTensor | int | float):
             raise NkiValidationError(f"where takes tiles and numbers, not {value!r}")
+    if isinstance(x, NkiTensor) and x.dtype != dst.dtype:
+        x = f.copy(x, dst.dtype)
     if isinstance(y, NkiTensor):
         isa.tensor_copy(dst, y)
     else:

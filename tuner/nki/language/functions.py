@@ -20,7 +20,7 @@ from tuner.nki.tensor import NkiTensor
 Axes = int | Sequence[int]
 
 
-def new(like: NkiTensor, dtype: str | None, shape: Sequence[int] | None = None) -> NkiTensor:
+def new(like: Any, dtype: str | None, shape: Sequence[int] | None = None) -> NkiTensor:
     """Allocates a function's result."""
     if not isinstance(like, NkiTensor) or like.space == Space.HBM:
         raise NkiValidationError(f"expected a tile in SBUF or PSUM, not {like!r}")
