@@ -48,6 +48,9 @@ def parameters(function: Callable[..., Any]) -> list[list[str | None]]:
         else:
             text = str(default) if isinstance(default, Enum) else repr(default)
             text = "..." if default is ... else text
+            text = (
+                default if isinstance(default, str) and default in vars(nl) else text
+            )  # a dtype, by its name
             found.append([parameter.name, text.removeprefix("nl.")])
     return found
 

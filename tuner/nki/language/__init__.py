@@ -137,20 +137,20 @@ from tuner.nki.language.program import (
     num_programs,
     program_id,
     program_ndim,
-    refused,
     sequential_range,
     static_range,
     tile_size,
 )
+from tuner.nki.language.program import refused as _refused
 from tuner.nki.tensor import NkiTensor
 
-dropout = refused("dropout")
-dynamic_range = refused("dynamic_range")
-fori_loop = refused("fori_loop")
-gather_flattened = refused("gather_flattened")
-rand = refused("rand")
-random_seed = refused("random_seed")
-while_loop = refused("while_loop")
+dropout = _refused("dropout")
+dynamic_range = _refused("dynamic_range")
+fori_loop = _refused("fori_loop")
+gather_flattened = _refused("gather_flattened")
+rand = _refused("rand")
+random_seed = _refused("random_seed")
+while_loop = _refused("while_loop")
 
 __all__ = [
     "DType",
