@@ -5,12 +5,14 @@ Arithmetic is float32 throughout; bitwise operations take whole numbers as patte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tuner.neuroncore.compiled import compiled
 from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.tensor import NkiTensor, Values
 
@@ -149,10 +151,29 @@ def _sigmoid(x: Values) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _special() -> Any:
-    import scipy.special  # type: ignore[import-untyped]
+def _erf(x: Values) -> Any:
+    return _each_erf(np.ascontiguousarray(x).reshape(-1)).reshape(x.shape)
 
-    return scipy.special
+
+def _normal(x: Values) -> Any:
+    """The distribution function of the normal distribution, exact in its far tail too."""
+    return _each_normal(np.ascontiguousarray(x).reshape(-1)).reshape(x.shape)
+
+
+@compiled
+def _each_erf(x: Any) -> Any:
+    found = np.empty_like(x)
+    for i in range(len(x)):
+        found[i] = math.erf(x[i])
+    return found
+
+
+@compiled
+def _each_normal(x: Any) -> Any:
+    found = np.empty_like(x)
+    for i in range(len(x)):
+        found[i] = 0.5 * math.erfc(-x[i] * math.sqrt(0.5))
+    return found
 
 
 def _sigmoid_product_dx(x: Values, slope: float) -> Any:
@@ -168,7 +189,7 @@ def _gelu_apprx_tanh(x: Values) -> Any:
 
 def _gelu_dx(x: Values) -> Any:
     density = np.exp(-x * x / 2) * np.float32(1 / np.sqrt(2 * np.pi))
-    return _special().ndtr(x) + x * density
+    return _normal(x) + x * density
 
 
 _GELU_SLOPE = 1.702
@@ -178,10 +199,8 @@ ACTIVATIONS: dict[str, Callable[[Values], Any]] = {
     "square": np.square,
     "sigmoid": _sigmoid,
     "relu": UNARY["relu"],
-    "gelu": lambda x: x * _special().ndtr(x),
-    "gelu_dx": lambda x: (
-        _special().ndtr(x) + x * np.exp(-x * x / 2) * np.float32(1 / np.sqrt(2 * np.pi))
-    ),
+    "gelu": lambda x: x * _normal(x),
+    "gelu_dx": lambda x: _normal(x) + x * np.exp(-x * x / 2) * np.float32(1 / np.sqrt(2 * np.pi)),
     "gelu_apprx_tanh": _gelu_apprx_tanh,
     "gelu_apprx_sigmoid": lambda x: x * _sigmoid(np.float32(_GELU_SLOPE) * x),
     "gelu_apprx_sigmoid_dx": lambda x: _sigmoid_product_dx(x, _GELU_SLOPE),
@@ -190,7 +209,7 @@ ACTIVATIONS: dict[str, Callable[[Values], Any]] = {
     "tanh": np.tanh,
     "softplus": lambda x: np.logaddexp(np.float32(0), x),
     "mish": lambda x: x * np.tanh(np.logaddexp(np.float32(0), x)),
-    "erf": lambda x: _special().erf(x),
+    "erf": _erf,
     "erf_dx": lambda x: np.float32(2 / np.sqrt(np.pi)) * np.exp(-x * x),
     "exp": np.exp,
     "log": np.log,

@@ -40,19 +40,41 @@ PRODUCT, ZERO, OTHER, WAS_READ = 1, 2, 3, 4
 WAS_READ is added where it was read since.
 """
 
-_contents: WeakKeyDictionary[Allocation, npt.NDArray[np.uint8]] = WeakKeyDictionary()
+
+class Contents:
+    """What the elements of an allocation in PSUM hold.
+
+    Attributes:
+        codes: Shape (rows * row_elements,).
+        product: (shape, strides, offset) of the view that the last matmul wrote, as long as nobody
+            has touched the allocation since: all its elements are products, and none was read.
+    """
+
+    __slots__ = ("codes", "product")
+
+    def __init__(self, elements: int) -> None:
+        self.codes = np.zeros(elements, np.uint8)
+        self.product: tuple[Any, ...] | None = None
+
+    def of(self, view: NkiTensor) -> npt.NDArray[np.uint8]:
+        """Returns the codes of a view; they may be written."""
+        self.product = None
+        found = _strided(self.codes, view)
+        if view.allocation.address is not None:  # another tile may have been placed over it
+            found[~view.written()] = 0
+        return found
 
 
-def contents(view: NkiTensor) -> npt.NDArray[np.uint8]:
-    """Returns what each element of a tensor in PSUM holds, as a view that may be written."""
+_contents: WeakKeyDictionary[Allocation, Contents] = WeakKeyDictionary()
+
+
+def contents(view: NkiTensor) -> Contents:
+    """Returns what the allocation of a tensor in PSUM holds."""
     allocation = view.allocation
-    codes = _contents.get(allocation)
-    if codes is None:
+    found = _contents.get(allocation)
+    if found is None:
         elements = allocation.rows * allocation.row_elements
-        codes = _contents[allocation] = np.zeros(elements, np.uint8)
-    found = _strided(codes, view)
-    if allocation.address is not None:  # another tile may have been placed over it
-        found[~view.written()] = 0
+        found = _contents[allocation] = Contents(elements)
     return found
 
 
@@ -77,7 +99,7 @@ def floats(view: NkiTensor) -> Values:
 def integers(view: NkiTensor) -> npt.NDArray[Any]:
     """Reads a tensor as it is, shape (partitions, elements); for reading only."""
     if view.space == Space.PSUM:
-        codes = contents(view)
+        codes = contents(view).of(view)
         np.bitwise_or(codes, WAS_READ, out=codes)
     return array(view).reshape(view.shape[0], -1)
 
@@ -93,7 +115,7 @@ def store(dst: NkiTensor, values: Any, code: int = OTHER) -> None:
     """Writes values in the order of the elements, rounded to the dtype."""
     dst.write(np.reshape(values, dst.shape))
     if dst.space == Space.PSUM:
-        contents(dst)[...] = code
+        contents(dst).of(dst)[...] = code
 
 
 def store_exactly(dst: NkiTensor, values: Any, code: int = OTHER) -> None:
@@ -104,7 +126,7 @@ def store_exactly(dst: NkiTensor, values: Any, code: int = OTHER) -> None:
     array(dst)[...] = np.reshape(values, dst.shape)
     dst.written()[...] = True
     if dst.space == Space.PSUM:
-        contents(dst)[...] = code
+        contents(dst).of(dst)[...] = code
 
 
 def accumulate_product(
@@ -115,43 +137,40 @@ def accumulate_product(
     Raises:
         NkiValidationError: accumulate=True onto what no matmul wrote.
     """
-    codes = contents(dst)
-    if accumulate is None:
-        found = int(codes.max())
-        if found == 0:
+    held = contents(dst)
+    here = (dst.shape, dst.strides, dst.offset)
+    if accumulate is not False and held.product == here and dst.allocation.address is None:
+        _multiply(dst, left, right, True)
+        return
+    codes = held.of(dst)
+    if accumulate:
+        _check_contents(recorder, dst, codes)
+    elif accumulate is None:
+        _warn_of_contents(recorder, dst, codes)
+        if codes.all():
+            accumulate = True
+        elif not codes.any():
             accumulate = False
         else:
-            _warn_of_contents(recorder, dst, codes)
-            accumulate = True if codes.all() else None
-    elif accumulate:
-        _check_contents(recorder, dst, codes)
-    _multiply(dst, left, right, accumulate, codes)
+            dst.write(np.where(codes != 0, array(dst), np.float32(0)))
+            accumulate = True
+    _multiply(dst, left, right, accumulate)
     codes[...] = PRODUCT
     dst.written()[...] = True
+    held.product = here
 
 
-def _multiply(
-    dst: NkiTensor,
-    left: Values,
-    right: Values,
-    accumulate: bool | None,
-    codes: npt.NDArray[np.uint8],
-) -> None:
-    """Accumulate: False overwrites, True adds, None decides element by element."""
+def _multiply(dst: NkiTensor, left: Values, right: Values, adds: bool) -> None:
     out = array(dst)
     exact = dst.dtype == "float32" and dst.allocation.values is not None
-    if accumulate is False and exact and out.ndim == 2:
+    if exact and not adds and out.ndim == 2:
         np.matmul(left.T, right, out=out)
         return
     product = (left.T @ right).reshape(dst.shape)
-    if accumulate is None:
-        product += np.where(codes != 0, out, np.float32(0))
-    elif accumulate and exact:
+    if exact and adds:
         np.add(out, product, out=out)
-        return
-    elif accumulate:
-        product += out
-    dst.write(product)
+    else:
+        dst.write(out + product if adds else product)
 
 
 def _check_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.uint8]) -> None:
@@ -177,7 +196,7 @@ def _check_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.ui
 
 
 def _warn_of_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.uint8]) -> None:
-    if int(codes.max()) == PRODUCT:
+    if int(codes.max()) <= PRODUCT:
         return
     kinds = codes & ~np.uint8(WAS_READ)
     if (kinds == OTHER).any() and generation(recorder.device) < 4:
@@ -198,7 +217,7 @@ def _warn_of_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.
 
 def check_transposed(recorder: Recorder, dst: NkiTensor) -> None:
     """Warns where a transpose goes to a 16-bit PSUM tile that was initialised."""
-    kinds = contents(dst) & ~np.uint8(WAS_READ)
+    kinds = contents(dst).of(dst) & ~np.uint8(WAS_READ)
     if dst.itemsize == 2 and ((kinds == ZERO) | (kinds == OTHER)).any():
         report(
             recorder,
