@@ -16,15 +16,15 @@ import importlib.machinery
 import importlib.util
 import linecache
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-import tuner.nki
+from tuner.nki import lent
 from tuner.nki.loops import EACH, PASSES, marked
 from tuner.nki.recorder import each, passes
 from tuner.runtime.errors import TunerError, unknown
@@ -34,12 +34,6 @@ __all__ = ["MODULE", "KernelSource", "LoadedKernel", "load_kernel", "read_kernel
 MAX_FILE_BYTES = 4 << 20
 MODULE = "_nki_kernel"
 """A loaded kernel file's name among modules; its siblings' names begin with it."""
-_NKI = {
-    "nki": tuner.nki,
-    "nki.language": tuner.nki.language,
-    "nki.isa": tuner.nki.isa,
-}
-_LOCK = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -174,20 +168,10 @@ class LoadedKernel:
         """While it lasts, imports of `nki` and of siblings are this kernel's; one at a time in a
         process.
         """
-        with _LOCK:
-            finder = _Finder(self)
-            before = {name: module for name, module in sys.modules.items() if finder.lends(name)}
-            for name in before:
-                del sys.modules[name]
+        names = {name for name, _, _ in self.source.modules} - {MODULE}
+        with lent({name: partial(self._load, name) for name in names}, f"{MODULE}."):
             sys.modules.update({module.__name__: module for module in self._siblings.values()})
-            sys.meta_path.insert(0, finder)
-            try:
-                yield
-            finally:
-                sys.meta_path.remove(finder)
-                for name in [name for name in sys.modules if finder.lends(name)]:
-                    del sys.modules[name]
-                sys.modules.update(before)
+            yield
 
     def _load(self, name: str) -> ModuleType:
         """Loads a module of the kernel once, under a private name."""
@@ -226,46 +210,3 @@ class _TextLoader(importlib.abc.InspectLoader):
         # Tracebacks and inspect.getsource show the kernel's lines also where its file is not.
         linecache.cache[self.file] = (len(self.text), None, self.text.splitlines(True), self.file)
         return compile(marked(ast.parse(self.text)), self.file, "exec", dont_inherit=True)
-
-
-class _Ready(importlib.abc.Loader):
-    """Hands out a module that exists already."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-        self.spec = module.__spec__
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return self.module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # the import system replaced it by the one under the lent name
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Serves `nki`, its submodules, and the kernel's siblings."""
-
-    def __init__(self, kernel: LoadedKernel) -> None:
-        self.kernel = kernel
-        self.names = {name for name, _, _ in kernel.source.modules} - {MODULE}
-
-    def serves(self, name: str) -> bool:
-        return name in self.names or name.partition(".")[0] == "nki"
-
-    def lends(self, name: str) -> bool:
-        return self.serves(name) or name.startswith(f"{MODULE}.")
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if not self.serves(fullname):
-            return None
-        if fullname in _NKI:
-            module = _NKI[fullname]
-        elif fullname in self.names:
-            module = self.kernel._load(fullname)
-        else:
-            raise ModuleNotFoundError(f"{fullname} is not part of the simulated NKI", name=fullname)
-        return importlib.machinery.ModuleSpec(
-            fullname, _Ready(module), is_package=fullname == "nki"
-        )

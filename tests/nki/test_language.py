@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-import tuner.nki as nki
 import tuner.nki.language as nl
 from tests.nki.tracing import inside
 from tuner.nki import NkiValidationError
@@ -24,7 +23,7 @@ def test_tile_sizes_are_the_device_s() -> None:
 
 
 def test_one_program_with_plain_ranges() -> None:
-    assert (nl.program_id(0), nl.num_programs(0)) == (0, 1)
+    assert inside(lambda: (nl.program_id(0), nl.num_programs(), nl.program_ndim())) == (0, 1, 0)
     for ranges in (nl.affine_range, nl.sequential_range, nl.static_range):
         assert list(ranges(1, 7, 2)) == [1, 3, 5]
     assert nl.ds(3, 4) == slice(3, 7)
@@ -53,10 +52,3 @@ def test_buffers_and_dtypes() -> None:
 def test_allocation_refuses(body: Callable[[], Any], message: str) -> None:
     with pytest.raises(NkiValidationError, match=message):
         inside(body)
-
-
-def test_jit_keeps_the_function() -> None:
-    def kernel() -> None: ...
-
-    assert nki.jit(kernel) is kernel
-    assert nki.jit(platform_target="trn2")(kernel) is kernel

@@ -14,22 +14,27 @@ import pytest
 
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
+from tuner.nki.errors import NotSupportedError
 from tuner.nki.operations import Operation
 from tuner.nki.tensor import Buffer
 
 OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "nki_signatures.json").read_text())
 MODULES: dict[str, ModuleType] = {"nki.isa": nisa, "nki.language": nl}
 
+REST = {"args", "kwargs"}
+"""Parameters of functions that only refuse."""
+
 
 def functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """The module's own public functions."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
-    }
+    """The module's own public functions, and operations that are functions too."""
+    found = {}
+    for name, value in vars(module).items():
+        own = getattr(value, "__module__", "").startswith(module.__name__)
+        function = inspect.isfunction(value) and set(inspect.signature(value).parameters) != REST
+        computes = isinstance(value, Operation) and type(value) is not Operation
+        if own and (function or computes) and not name.startswith("_"):
+            found[name] = value
+    return found
 
 
 def parameters(function: Callable[..., Any]) -> list[list[str | None]]:
@@ -42,6 +47,10 @@ def parameters(function: Callable[..., Any]) -> list[list[str | None]]:
             found.append([parameter.name, None])
         else:
             text = str(default) if isinstance(default, Enum) else repr(default)
+            text = "..." if default is ... else text
+            text = (
+                default if isinstance(default, str) and default in vars(nl) else text
+            )  # a dtype, by its name
             found.append([parameter.name, text.removeprefix("nl.")])
     return found
 
@@ -72,3 +81,9 @@ def test_every_other_name_of_nki_can_be_called_and_refuses() -> None:
         for name in set(names) - set(vars(MODULES[module])):
             with pytest.raises(Exception, match=rf"{module}\.{name}.* is not supported"):
                 getattr(MODULES[module], name)(1, 2, axis=3)
+
+
+def test_what_only_refuses_says_so() -> None:
+    for name in ("rand", "dropout", "fori_loop", "while_loop", "dynamic_range", "ceil", "mod"):
+        with pytest.raises(NotSupportedError, match=rf"nki\.language\.{name}.* is not supported"):
+            getattr(nl, name)(1, 2)

@@ -41,7 +41,7 @@ def recorded(body: Callable[[], Any], name: str = "trn2") -> Program:
 
 def tile(values: npt.ArrayLike, dtype: str = nl.float32, buffer: Buffer = nl.sbuf) -> NkiTensor:
     """A tensor that holds `values`; in PSUM they count as not written."""
-    array = np.asarray(values, np.float32)
+    array = np.asarray(values)
     tensor = nl.ndarray(array.shape, dtype, buffer=buffer)
     tensor.write(array)
     if buffer == nl.psum:

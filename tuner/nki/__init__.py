@@ -6,15 +6,20 @@ that are not here raise `NotSupportedError` when they are called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from tuner.nki import isa, language, typing
+from tuner.nki.errors import HazardError, HazardWarning, NkiValidationError, NotSupportedError
+from tuner.nki.launch import jit, simulate
+from tuner.nki.lending import lent
 
-from tuner.nki import isa, language
-from tuner.nki.errors import NkiValidationError, NotSupportedError
-
-__all__ = ["NkiValidationError", "NotSupportedError", "isa", "jit", "language"]
-
-
-def jit(fn: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
-    """Marks a kernel; it stays the Python function that the simulator traces."""
-    return (lambda function: function) if fn is None else fn
+__all__ = [
+    "HazardError",
+    "HazardWarning",
+    "NkiValidationError",
+    "NotSupportedError",
+    "isa",
+    "jit",
+    "language",
+    "lent",
+    "simulate",
+    "typing",
+]

@@ -4,7 +4,7 @@ refuses.
 
 from __future__ import annotations
 
-__all__ = ["NkiValidationError", "NotSupportedError"]
+__all__ = ["HazardError", "HazardWarning", "NkiValidationError", "NotSupportedError"]
 
 
 class NkiValidationError(Exception):
@@ -19,3 +19,11 @@ class NotSupportedError(NkiValidationError):
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is not supported by the simulator")
         self.name = name
+
+
+class HazardWarning(UserWarning):
+    """The kernel does what gives no sure result on hardware."""
+
+
+class HazardError(NkiValidationError):
+    """A hazard, where they are asked to be errors."""

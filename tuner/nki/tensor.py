@@ -5,17 +5,18 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
-from tuner.nki.symbolic import Index, Loop, Whole, extremes
+from tuner.nki.layout import product, row_major
+from tuner.nki.storage import Allocation, Buffer, Values, rounded, uninitialised
+from tuner.nki.symbolic import Index, Whole, extremes
+from tuner.nki.views import View
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = [
@@ -30,120 +31,15 @@ __all__ = [
     "uninitialised",
 ]
 
-Values = npt.NDArray[np.float32]
 
-_ROUNDED = {
-    "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-    "float8_e4m3": ml_dtypes.float8_e4m3,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
-}
+class NkiTensor(View):
+    """A view on an allocation; no data moves by indexing.
 
-
-def rounded(values: npt.ArrayLike, dtype: str) -> Values:
-    """Returns float32 values rounded to what `dtype` can represent (to nearest, ties to even)."""
-    exact = np.asarray(values, np.float32)
-    return exact if dtype == "float32" else exact.astype(_ROUNDED[dtype]).astype(np.float32)
-
-
-def uninitialised(elements: int, dtype: str) -> Values:
-    """Returns the values of memory that nothing was written to."""
-    return np.full(elements, np.nan, np.float32)
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """A kind of memory a kernel may allocate in, e.g. `nl.sbuf`."""
-
-    name: str
-    space: Space
-
-    def __repr__(self) -> str:
-        return f"nl.{self.name}"
-
-
-@dataclass(eq=False)
-class Allocation:
-    """What `nl.ndarray` made: a rectangle of rows by elements of a row.
-
-    Attributes:
-        number: Its index among the program's tensors; of one made in a loop that is recorded as a
-            whole, the index of the first pass's.
-        loops: The segments of loops it was made in, outermost first.
-        rows: Partitions; of an HBM tensor, rows of its last dimension.
-        row_elements: Elements of a row.
-        values: Shape (rows * row_elements,): values representable in `dtype`, float32 for floats
-            and the dtype itself for whole numbers; None when only time is asked.
-        written: Shape (rows * row_elements,): which elements hold anything yet.
+    On chip an int on dimension 0, the partition, keeps size 1, and no view has less than two
+    dimensions. In HBM an int drops its dimension.
     """
 
-    number: int
-    loops: tuple[Loop, ...]
-    buffer: Buffer
-    dtype: str
-    rows: int
-    row_elements: int
-    values: npt.NDArray[Any] | None
-    written: npt.NDArray[np.bool_] | None
-
-
-class NkiTensor:
-    """A view on an allocation: shape, strides and offset in elements; no data moves by indexing.
-
-    On chip, dimension 0 is the partition: an int there keeps size 1, and no view has less than two
-    dimensions. In HBM an int drops its dimension. Strides count elements, rows following each other
-    without a gap: the stride of dimension 0 on chip is a multiple of `allocation.row_elements`.
-
-    Attributes:
-        row: Row of the allocation where the view begins.
-        offset: Elements from the start of that row; both may differ from pass to pass of a loop.
-    """
-
-    __slots__ = ("allocation", "dtype", "offset", "row", "shape", "strides")
-
-    def __init__(
-        self,
-        allocation: Allocation,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        row: Whole,
-        offset: Whole,
-        dtype: str | None = None,
-    ) -> None:
-        self.allocation = allocation
-        self.dtype = dtype or allocation.dtype
-        self.shape = shape
-        self.strides = strides
-        self.row = row
-        self.offset = offset
-
-    def __repr__(self) -> str:
-        return f"NkiTensor({list(self.shape)}, {self.dtype}, {self.buffer!r})"
-
-    @property
-    def buffer(self) -> Buffer:
-        """The memory it lives in."""
-        return self.allocation.buffer
-
-    @property
-    def space(self) -> Space:
-        """HBM, SBUF or PSUM."""
-        return self.allocation.buffer.space
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return _product(self.shape)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return DTYPE_BYTES[self.dtype]
+    __slots__ = ()
 
     def __getitem__(self, key: Any) -> NkiTensor:
         keys: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
@@ -152,7 +48,7 @@ class NkiTensor:
         if len(keys) > len(self.shape):
             raise NkiValidationError(f"{len(keys)} indices for {self!r}")
         on_chip = self.allocation.buffer.space != Space.HBM
-        row, offset, row_elements = self.row, self.offset, self.allocation.row_elements
+        row, column, row_elements = self.row, self.column, self.allocation.row_elements
         shape: list[int] = []
         strides: list[int] = []
         for axis, k in enumerate(keys):
@@ -180,13 +76,13 @@ class NkiTensor:
             if (axis == 0 or not on_chip) and stride % row_elements == 0:
                 row = row + start * (stride // row_elements)
             else:
-                offset = offset + start * stride
+                column = column + start * stride
         shape += self.shape[len(keys) :]
         strides += self.strides[len(keys) :]
         while len(shape) < (2 if on_chip else 1):
             shape.append(1)
             strides.append(1)
-        return NkiTensor(self.allocation, tuple(shape), tuple(strides), row, offset, self.dtype)
+        return NkiTensor(self.allocation, tuple(shape), tuple(strides), row, column, self.dtype)
 
     def _bounds(self, key: slice, size: int, axis: int) -> tuple[Whole, int, int]:
         """Returns start, number of elements and step of a slice."""
@@ -221,43 +117,129 @@ class NkiTensor:
             low, high = extremes(key if type(key) is Index else int(key))
         else:
             raise NotSupportedError(f"indexing a tensor with {type(key).__name__}")
-        if 0 <= low and high < size:
+        if low >= 0 and high < size:
             return key if type(key) is Index else low
         index = key + size if key < 0 else key
         if not 0 <= index < size:
             raise NkiValidationError(f"index {key} of dimension {axis} of {self!r}: size is {size}")
         return index if type(index) is Index else int(index)
 
-    def reshape(self, shape: Sequence[int]) -> NkiTensor:
-        """Returns a view of another shape on the same elements; on chip dimension 0 stays."""
-        new = tuple(int(size) for size in shape)
-        on_chip = self.space != Space.HBM
-        if _product(new) != self.size or (on_chip and new[0] != self.shape[0]):
-            raise NkiValidationError(f"cannot reshape {self!r} to {list(new)}")
-        inner = self.strides[1:] if on_chip else self.strides
-        if inner != row_major(self.shape[1:] if on_chip else self.shape):
-            raise NkiValidationError(f"cannot reshape {self!r}: it is not contiguous")
-        strides = (self.strides[0], *row_major(new[1:])) if on_chip else row_major(new)
-        return NkiTensor(self.allocation, new, strides, self.row, self.offset, self.dtype)
+    def ap(
+        self,
+        pattern: Sequence[Sequence[int]],
+        offset: int | None = None,
+        scalar_offset: Any = None,
+        vector_offset: Any = None,
+        indirect_dim: int = 0,
+        dtype: str | None = None,
+    ) -> NkiTensor:
+        """Returns the elements of the storage that a pattern of [stride, count] names.
+
+        Args:
+            pattern: One pair a dimension; on chip the first is the partition, its stride the
+                elements of a partition.
+            offset: Elements from where the view begins; None is 0.
+            scalar_offset, vector_offset, indirect_dim: Not supported.
+            dtype: What the elements are read as; the view's own dtype unless given.
+        """
+        if scalar_offset is not None or vector_offset is not None:
+            raise NotSupportedError("nki.language.NkiTensor.ap(scalar_offset, vector_offset)")
+        view = self if dtype is None else self._as(dtype)
+        strides = tuple(int(stride) for stride, _ in pattern)
+        shape = tuple(int(count) for _, count in pattern)
+        row_elements = view.allocation.row_elements
+        if any(size < 1 for size in shape) or any(stride < 0 for stride in strides):
+            raise self._refused(f"ap({pattern}): expected strides >= 0 and counts >= 1")
+        if self._on_chip and (len(shape) < 2 or (shape[0] > 1 and strides[0] != row_elements)):
+            raise self._refused(
+                f"ap({pattern}): the first stride is the {row_elements} elements of a partition"
+            )
+        first = view.offset + (0 if offset is None else offset)
+        row, column = first // row_elements, first % row_elements
+        found = NkiTensor(view.allocation, shape, strides, row, column, view.dtype)
+        found._check_inside(pattern)
+        return found
+
+    def _check_inside(self, pattern: Any) -> None:
+        spans = [(n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)]
+        elements = self.allocation.row_elements
+        outside = self.row < 0 or self.offset + sum(spans) >= self.allocation.rows * elements
+        if outside or (self._on_chip and self.column + sum(spans[1:]) >= elements):
+            raise self._refused(
+                f"ap({pattern}): it leaves the {self.allocation.rows} rows of {elements} elements"
+            )
+
+    def view(self, dtype: str) -> NkiTensor:
+        """Returns the same bytes as another dtype; the last dimension's size changes with it."""
+        found = self._as(dtype)
+        if found.itemsize == self.itemsize:
+            return found
+        last = self.shape[-1] * self.itemsize
+        if (self.strides[-1] != 1 and self.shape[-1] > 1) or last % found.itemsize:
+            raise self._refused(
+                f"view({dtype}): expected {last} contiguous bytes, whole elements of {dtype}"
+            )
+        strides = []
+        for stride in self.strides[:-1]:
+            if stride * self.itemsize % found.itemsize:
+                raise self._refused(f"view({dtype}): a stride is no whole number of elements")
+            strides.append(stride * self.itemsize // found.itemsize)
+        shape = (*self.shape[:-1], last // found.itemsize)
+        return found._strided_as(shape, (*strides, 1))
+
+    reinterpret_cast = view
+
+    def _as(self, dtype: str) -> NkiTensor:
+        """The view with its place counted in elements of another dtype; shape and strides stay."""
+        if dtype not in DTYPE_BYTES:
+            raise NotSupportedError(f"dtype {dtype!r}")
+        place = self.column * self.itemsize
+        if place % DTYPE_BYTES[dtype] != 0:
+            raise self._refused(f"view({dtype}): it begins at byte {place} of a row")
+        column = place // DTYPE_BYTES[dtype]
+        allocation = self.allocation.reinterpreted(dtype)
+        return NkiTensor(allocation, self.shape, self.strides, self.row, column, dtype)
 
     def read(self) -> npt.NDArray[Any]:
-        """Returns the values, shape `shape`; only where values are kept."""
-        return self._strided(self.allocation.values).copy()
+        """Returns the values, shape `shape`, as they are stored; only where values are kept."""
+        if self.allocation.base is not None:
+            first = int(self.offset)
+            values, _ = self.allocation.read(first, first + self._extent())
+            return _strided(values, self.shape, self.strides).copy()
+        return self._stored(self.allocation.values).copy()
 
     def write(self, values: npt.ArrayLike) -> None:
         """Rounds values of shape `shape` to the dtype and stores them."""
-        self._strided(self.allocation.values)[...] = rounded(values, self.dtype)
+        if any(s == 0 and n > 1 for n, s in zip(self.shape, self.strides, strict=True)):
+            raise NkiValidationError(f"writing to {self!r}, which repeats elements")
+        if self.allocation.base is not None:
+            stored = rounded(values, self.dtype)
+            flat = np.zeros(self._extent(), stored.dtype)
+            here = np.zeros(self._extent(), bool)
+            _strided(flat, self.shape, self.strides)[...] = stored
+            _strided(here, self.shape, self.strides)[...] = True
+            self.allocation.write(int(self.offset), flat, here)
+            return
+        self._stored(self.allocation.values)[...] = rounded(values, self.dtype)
         self.written()[...] = True
 
     def written(self) -> npt.NDArray[np.bool_]:
-        """Returns which elements hold anything yet, as a view that may be written."""
-        return self._strided(self.allocation.written)
+        """Returns which elements hold anything yet, as a view that may be written; of bytes read
+        as another dtype, as a copy.
+        """
+        if self.allocation.base is not None:
+            first = int(self.offset)
+            _, written = self.allocation.read(first, first + self._extent())
+            return _strided(written, self.shape, self.strides)
+        return self._stored(self.allocation.written)
 
-    def _strided(self, flat: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    def _stored(self, flat: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
         assert flat is not None
-        strides = [stride * flat.itemsize for stride in self.strides]
-        first = int(self.row) * self.allocation.row_elements + int(self.offset)
-        return np.lib.stride_tricks.as_strided(flat[first:], self.shape, strides)
+        return _strided(flat[int(self.offset) :], self.shape, self.strides)
+
+    def _extent(self) -> int:
+        spans = ((size - 1) * s for size, s in zip(self.shape, self.strides, strict=True))
+        return 1 + sum(spans)
 
     def rectangle(self) -> tuple[Whole, int, Whole, int]:
         """Returns the smallest rectangle around the view: first row, rows, first byte of a row,
@@ -267,23 +249,23 @@ class NkiTensor:
         rows = elements = 1
         for axis, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
             span = (size - 1) * stride
-            if axis == 0 and allocation.buffer.space != Space.HBM:
-                rows += span // allocation.row_elements
-            elif span and stride % allocation.row_elements == 0:
+            if (axis == 0 and allocation.buffer.space != Space.HBM) or (
+                span and stride % allocation.row_elements == 0
+            ):
                 rows += span // allocation.row_elements
             else:
                 elements += span
         itemsize = DTYPE_BYTES[self.dtype]
         width = allocation.row_elements * DTYPE_BYTES[allocation.dtype]
         on_chip = allocation.buffer.space != Space.HBM
-        if not on_chip and (self.offset + elements) * itemsize > width:  # it crosses rows
+        if not on_chip and (self.column + elements) * itemsize > width:  # it crosses rows
             return 0, allocation.rows, 0, width
-        return self.row, rows, self.offset * itemsize, elements * itemsize
+        return self.row, rows, self.column * itemsize, elements * itemsize
 
 
 def free_size(view: NkiTensor) -> int:
     """Returns the elements per partition of an on-chip view."""
-    return _product(view.shape[1:])
+    return product(view.shape[1:])
 
 
 def inner_stride(view: NkiTensor) -> int:
@@ -294,19 +276,11 @@ def inner_stride(view: NkiTensor) -> int:
     return 1
 
 
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Returns the strides, in elements, of a contiguous tensor."""
-    strides = [1] * len(shape)
-    for axis in range(len(shape) - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * shape[axis + 1]
-    return tuple(strides)
-
-
-def _product(shape: Sequence[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+def _strided(
+    flat: npt.NDArray[Any], shape: tuple[int, ...], strides: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    in_bytes = [stride * flat.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(flat, shape, in_bytes)
 
 
 def _without_ellipsis(keys: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:

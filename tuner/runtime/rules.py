@@ -32,11 +32,19 @@ Scope = Mapping[str, Value]
 
 DTYPE_BYTES = {
     "float32": 4,
+    "tfloat32": 4,
     "int32": 4,
+    "uint32": 4,
     "bfloat16": 2,
     "float16": 2,
+    "int16": 2,
+    "uint16": 2,
     "float8_e4m3": 1,
+    "float8_e4m3fn": 1,
     "float8_e5m2": 1,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
 }
 
 MAX_SIZE = 1 << 31

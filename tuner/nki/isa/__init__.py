@@ -1,0 +1,142 @@
+"""nki.isa, simulated: each function checks what the hardware would refuse, records, and computes if
+asked.
+"""
+
+from __future__ import annotations
+
+from tuner.nki.enums import (
+    dge_mode,
+    dma_engine,
+    engine,
+    matmul_perf_mode,
+    nc_version,
+    oob_mode,
+    reduce_cmd,
+)
+from tuner.nki.errors import NkiValidationError
+from tuner.nki.isa.activations import activation, activation_reduce
+from tuner.nki.isa.arithmetic import (
+    reciprocal,
+    scalar_tensor_tensor,
+    tensor_scalar,
+    tensor_tensor,
+)
+from tuner.nki.isa.copies import memset, tensor_copy, tensor_copy_predicated
+from tuner.nki.isa.dma import dma_compute, dma_copy, dma_transpose
+from tuner.nki.isa.instruction import NkiInstruction
+from tuner.nki.isa.matmul import nc_matmul, nc_transpose
+from tuner.nki.isa.reductions import (
+    tensor_reduce,
+    tensor_scalar_cumulative,
+    tensor_scalar_reduce,
+    tensor_tensor_scan,
+)
+from tuner.nki.isa.selection import affine_select, iota, range_select, select_reduce
+from tuner.nki.isa.statistics import bn_aggr, bn_stats, max8
+from tuner.nki.isa.target import (
+    get_nc_version,
+    gpsimd_engine,
+    scalar_engine,
+    tensor_engine,
+    unknown_engine,
+    vector_engine,
+)
+from tuner.nki.isa.unsupported import (
+    VirtualRegister,
+    activate2,
+    core_barrier,
+    dropout,
+    exponential,
+    get_nc_sub_version,
+    local_gather,
+    nc_find_index8,
+    nc_match_replace8,
+    nc_matmul_mx,
+    nc_n_gather,
+    nc_stream_shuffle,
+    nonzero_with_count,
+    quantize_mx,
+    rand2,
+    rand_get_state,
+    rand_set_state,
+    register_alloc,
+    register_load,
+    register_move,
+    register_store,
+    rng,
+    sendrecv,
+    sequence_bounds,
+    set_rng_seed,
+    tensor_partition_reduce,
+    topk,
+)
+
+__all__ = [
+    "NkiInstruction",
+    "NkiValidationError",
+    "VirtualRegister",
+    "activate2",
+    "activation",
+    "activation_reduce",
+    "affine_select",
+    "bn_aggr",
+    "bn_stats",
+    "core_barrier",
+    "dge_mode",
+    "dma_compute",
+    "dma_copy",
+    "dma_engine",
+    "dma_transpose",
+    "dropout",
+    "engine",
+    "exponential",
+    "get_nc_sub_version",
+    "get_nc_version",
+    "gpsimd_engine",
+    "iota",
+    "local_gather",
+    "matmul_perf_mode",
+    "max8",
+    "memset",
+    "nc_find_index8",
+    "nc_match_replace8",
+    "nc_matmul",
+    "nc_matmul_mx",
+    "nc_n_gather",
+    "nc_stream_shuffle",
+    "nc_transpose",
+    "nc_version",
+    "nonzero_with_count",
+    "oob_mode",
+    "quantize_mx",
+    "rand2",
+    "rand_get_state",
+    "rand_set_state",
+    "range_select",
+    "reciprocal",
+    "reduce_cmd",
+    "register_alloc",
+    "register_load",
+    "register_move",
+    "register_store",
+    "rng",
+    "scalar_engine",
+    "scalar_tensor_tensor",
+    "select_reduce",
+    "sendrecv",
+    "sequence_bounds",
+    "set_rng_seed",
+    "tensor_copy",
+    "tensor_copy_predicated",
+    "tensor_engine",
+    "tensor_partition_reduce",
+    "tensor_reduce",
+    "tensor_scalar",
+    "tensor_scalar_cumulative",
+    "tensor_scalar_reduce",
+    "tensor_tensor",
+    "tensor_tensor_scan",
+    "topk",
+    "unknown_engine",
+    "vector_engine",
+]

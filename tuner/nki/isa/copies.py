@@ -1,0 +1,130 @@
+"""nki.isa: copies and constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tuner.neuroncore.device import Device
+from tuner.neuroncore.program import ElementwiseWork, Engine, Space
+from tuner.nki.enums import engine
+from tuner.nki.errors import NkiValidationError
+from tuner.nki.isa.instruction import (
+    HANDLE,
+    NkiInstruction,
+    Number,
+    asked_engine,
+    elementwise,
+    is_number,
+    issue,
+    tiles,
+)
+from tuner.nki.isa.values import OTHER, ZERO, floats, integers, store, store_exactly
+from tuner.nki.limits import (
+    INTEGERS,
+    check_engine,
+    check_on_chip,
+    check_one_in_psum,
+    check_same_size,
+)
+from tuner.nki.recorder import active
+from tuner.nki.tensor import NkiTensor, free_size
+
+__all__ = ["memset", "tensor_copy", "tensor_copy_predicated"]
+
+
+def tensor_copy(
+    dst: NkiTensor, src: NkiTensor, engine: engine = engine.unknown, name: str | None = None
+) -> NkiInstruction:
+    """Copies within SBUF and PSUM, casting through float32 where dtypes differ."""
+    recorder = active()
+    issue(recorder, _copy, (dst,), (src,), asked_engine("tensor_copy", engine))
+    if recorder.numeric:
+        if dst.dtype == src.dtype:
+            store_exactly(dst, integers(src))
+        else:
+            store(dst, floats(src))
+    return HANDLE
+
+
+def _copy(device: Device, dst: NkiTensor, src: NkiTensor, on: Engine) -> ElementwiseWork:
+    check_engine("tensor_copy", on, Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
+    if on == Engine.SCALAR and not device.scalar.tensor_copy:
+        raise NkiValidationError(f"tensor_copy: ScalarE of {device.name} has no such instruction")
+    check_on_chip(device, "tensor_copy", on, dst, src)
+    check_same_size("tensor_copy", dst, src)
+    if on == Engine.ANY and not device.scalar.tensor_copy:
+        in_psum = Space.PSUM in (dst.space, src.space)
+        on = Engine.VECTOR if in_psum else on  # nothing else is left
+    return elementwise("tensor_copy", on, free_size(dst), (dst, src))
+
+
+def memset(
+    dst: NkiTensor, value: Any, engine: engine = engine.unknown, name: str | None = None
+) -> NkiInstruction:
+    """Sets every element to a constant of the tensor's kind, on VectorE or GpSimdE."""
+    recorder = active()
+    if not is_number(value):
+        raise NkiValidationError(f"memset({value!r}): expected a number")
+    if dst.dtype in INTEGERS:
+        _check_whole(value, dst.dtype)
+    zero = bool(value == 0)
+    issue(recorder, _memset, (dst,), (), asked_engine("memset", engine), zero)
+    if recorder.numeric:
+        whole = dst.dtype in INTEGERS
+        values = np.full(dst.shape, value, dst.dtype if whole else np.float32)
+        store(dst, values, ZERO if zero else OTHER)
+    return HANDLE
+
+
+def _check_whole(value: Any, dtype: str) -> None:
+    if isinstance(value, float | np.floating):
+        raise NkiValidationError(f"memset({value!r}) of {dtype}: expected a whole number")
+    limits = np.iinfo(dtype)
+    if not limits.min <= value <= limits.max:
+        raise NkiValidationError(
+            f"memset({value!r}) of {dtype}: expected {limits.min} to {limits.max}"
+        )
+
+
+def _memset(device: Device, dst: NkiTensor, on: Engine, zero: bool) -> ElementwiseWork:
+    check_engine("memset", on, Engine.VECTOR, Engine.GPSIMD)
+    check_on_chip(device, "memset", on, dst)
+    return elementwise("memset", on, free_size(dst), (dst,), zero=zero)
+
+
+def tensor_copy_predicated(
+    dst: NkiTensor,
+    src: Number | NkiTensor,
+    predicate: NkiTensor,
+    reverse_pred: bool = False,
+    name: str | None = None,
+) -> NkiInstruction:
+    """Copies where the predicate, whole numbers, is not zero (reversed: is zero); VectorE."""
+    recorder = active()
+    reads = (predicate, *tiles("tensor_copy_predicated", src=src), dst)
+    issue(recorder, _predicated, (dst,), reads)
+    if recorder.numeric:
+        chosen = (integers(predicate) != 0) != reverse_pred
+        values = integers(src) if isinstance(src, NkiTensor) else src
+        store(dst, np.where(chosen, values, integers(dst)))
+    return HANDLE
+
+
+def _predicated(
+    device: Device, dst: NkiTensor, predicate: NkiTensor, *rest: NkiTensor
+) -> ElementwiseWork:
+    opcode = "tensor_copy_predicated"
+    sources = rest[:-1]
+    check_on_chip(device, opcode, Engine.VECTOR, dst, predicate, *sources)
+    check_same_size(opcode, dst, predicate, *sources)
+    if predicate.dtype not in ("uint8", "uint16", "uint32"):
+        raise NkiValidationError(
+            f"{opcode}: predicate is {predicate.dtype}, expected uint8, uint16 or uint32"
+        )
+    for src in sources:
+        if src.dtype != dst.dtype:
+            raise NkiValidationError(f"{opcode} from {src.dtype} to {dst.dtype}: it does not cast")
+        check_one_in_psum(opcode, src, predicate)
+    return elementwise(opcode, Engine.VECTOR, free_size(dst), (dst, predicate, *sources))
