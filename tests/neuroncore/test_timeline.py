@@ -207,7 +207,7 @@ def accumulation(one_bank: bool, window: int) -> list[int]:
     times = b.run("trn1", rules)
     assert times.start[3] >= max(times.done[1], times.done[2]) + 25_000
     assert not one_bank or min(times.start[4], times.start[5]) >= times.done[3] + 25_000
-    return times.start.tolist()
+    return [int(at) for at in times.start]
 
 
 def test_windows_keep_accumulation_groups_apart() -> None:
