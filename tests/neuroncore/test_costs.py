@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.neuroncore.programs import elementwise, load, matmul
-from tuner.neuroncore import device
-from tuner.neuroncore.costs import Cost, cost, picoseconds
+from tuner.neuroncore import device, policy
+from tuner.neuroncore.costs import WHOLE_ARRAY, Cost, cost, picoseconds
 from tuner.neuroncore.program import DmaWork, ElementwiseWork, Engine, Operand, Space, Work
+from tuner.runtime.errors import TunerError
 
 HBM, SBUF, PSUM = Space
 VECTOR, SCALAR, GPSIMD = Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD
 
 
-def of(work: Work, name: str = "trn2") -> Cost:
-    return cost(work, device(name))
+def of(work: Work, name: str = "trn2", rules: str = "nki", cores_busy: int = 1) -> Cost:
+    return cost(work, device(name), policy(rules), cores_busy)
 
 
 def nanoseconds(ps: int) -> float:
@@ -71,11 +72,6 @@ def test_activation_of_one_element_on_trn1() -> None:
     assert nanoseconds(call.latency_ps) == pytest.approx(159, abs=0.5)
 
 
-def test_activation_table_load_delays_once() -> None:
-    plain = elementwise(SCALAR, 128, opcode="activation")
-    assert of(plain._replace(loads_table=True)).issue_ps - of(plain).issue_ps == 1_280_000
-
-
 def test_cycles_per_element() -> None:
     def cycles(engine: Engine, *spaces: Space, name: str = "trn2", **of_work: Any) -> float:
         """From the difference of two sizes, so that the fixed part does not count."""
@@ -93,6 +89,21 @@ def test_cycles_per_element() -> None:
     assert cycles(VECTOR, PSUM, SBUF, SBUF, itemsize=2, **two) == 2
     assert cycles(VECTOR, SBUF, SBUF, SBUF, **two) == 2
     assert cycles(VECTOR, SBUF, SBUF, PSUM, **two) == 1
+    assert cycles(VECTOR, SBUF, SBUF, SBUF, opcode="scalar_tensor_tensor") == 2
+    assert cycles(VECTOR, SBUF, SBUF, SBUF, itemsize=2, opcode="scalar_tensor_tensor") == 1
+    assert cycles(VECTOR, SBUF, SBUF, SBUF, opcode="tensor_copy_predicated") == 2
+    assert cycles(VECTOR, SBUF, PSUM, SBUF, opcode="tensor_copy_predicated") == 1
+    assert cycles(VECTOR, SBUF, SBUF, opcode="tensor_scalar") == 0.5
+    assert cycles(VECTOR, SBUF, SBUF, opcode="tensor_reduce") == 1
+    assert cycles(VECTOR, SBUF, SBUF, opcode="tensor_reduce", itemsize=2) == 0.5
+    assert cycles(VECTOR, SBUF, SBUF, SBUF, opcode="tensor_tensor_scan") == 2
+    assert cycles(VECTOR, SBUF, SBUF, opcode="reciprocal") == 8
+    assert cycles(VECTOR, SBUF, SBUF, opcode="reciprocal", name="trn1") == 1
+    assert cycles(VECTOR, SBUF, SBUF, opcode="bn_aggr") == pytest.approx(13 / 3, abs=1e-3)
+    assert cycles(VECTOR, SBUF, SBUF, opcode="bn_stats") == 1
+    assert cycles(VECTOR, SBUF, SBUF, opcode="nc_transpose") == 1
+    assert cycles(GPSIMD, SBUF, opcode="iota") == 1
+    assert cycles(GPSIMD, SBUF, SBUF, opcode="affine_select") == 1
     assert cycles(VECTOR, SBUF, opcode="memset") == 1
     assert cycles(SCALAR, SBUF, SBUF, itemsize=2) == 1
     assert cycles(SCALAR, SBUF, PSUM, opcode="activation") == 1
@@ -139,11 +150,58 @@ def test_elements_16_bytes_apart_take_twice_the_time() -> None:
         assert moving(engine, 4) == moving(engine, -100) == pytest.approx(2 * once, abs=1)
 
 
-def test_only_the_part_that_moves_data_holds_psum() -> None:
-    assert of(elementwise(VECTOR, 560, SBUF, PSUM), "trn1").psum_ps == 500_000
-    assert of(elementwise(SCALAR, 560, PSUM, SBUF), "trn1").psum_ps == 400_000
-    assert of(elementwise(VECTOR, 560), "trn1").psum_ps == 0
-    assert of(elementwise(GPSIMD, 560, PSUM, opcode="memset"), "trn1").psum_ps == 0
+def test_only_the_part_that_moves_data_holds_ports() -> None:
+    assert of(elementwise(VECTOR, 560, SBUF, PSUM), "trn1").hold_ps == 500_000
+    assert of(elementwise(SCALAR, 560, PSUM, SBUF), "trn1").hold_ps == 400_000
+
+
+def test_reading_a_reduction_out_takes_64_cycles_more() -> None:
+    for engine, opcode, ghz in (
+        (VECTOR, "tensor_scalar_reduce", 0.96),
+        (SCALAR, "activation", 1.2),
+    ):
+        plain = elementwise(engine, 512, opcode=opcode)
+        reducing = of(plain._replace(reduces=True))
+        assert reducing.issue_ps - of(plain).issue_ps == pytest.approx(64_000 / ghz, abs=1)
+        assert reducing.latency_ps - of(plain).latency_ps == pytest.approx(64_000 / ghz, abs=1)
+
+
+def test_scalar_engine_of_trn1_copies_as_it_activates() -> None:
+    copy, activation = (elementwise(SCALAR, 512, opcode=o) for o in ("tensor_copy", "activation"))
+    assert of(copy, "trn1") == of(activation, "trn1")
+
+
+def test_policy_settles_the_engine() -> None:
+    drain = elementwise(Engine.ANY, 512, SBUF, PSUM)
+    copy, memset = elementwise(Engine.ANY, 512), elementwise(Engine.ANY, 512, PSUM, opcode="memset")
+    for rules, engine in (("nki", VECTOR), ("beta1", SCALAR), ("beta1:2.20", VECTOR)):
+        assert of(drain, rules=rules) == of(drain._replace(engine=engine))
+        assert of(copy, rules=rules) == of(copy._replace(engine=VECTOR))
+        assert of(memset, rules=rules) == of(memset._replace(engine=GPSIMD))
+
+
+def test_passes_of_float32() -> None:
+    plain, once = matmul(fp32=True), matmul()
+    assert of(plain._replace(onezero=True)).parts == 2
+    assert of(plain._replace(onezero=True)).latency_ps == of(once).latency_ps
+    assert of(plain._replace(transpose=True)) == of(plain._replace(onezero=True))
+    assert of(once._replace(contraction=256, double_row=True)) == of(once)
+
+
+def test_transpose_of_128x128_on_tensor_engine() -> None:
+    call = matmul(128, 128)._replace(transpose=True)
+    assert nanoseconds(of(call).latency_ps) == pytest.approx(55, abs=0.5)
+    assert of(call, "trn3").latency_ps < 0.6 * of(call).latency_ps  # in the background
+
+
+def test_tiles_of_the_array() -> None:
+    def tile(*of_array: int) -> int:
+        return of(matmul()._replace(tile=of_array)).tile  # type: ignore[arg-type]
+
+    assert tile(0, 128, 0, 128) == WHOLE_ARRAY
+    assert tile(0, 32, 0, 128) == 0b1111
+    assert tile(32, 32, 64, 64) == 0b1100_0000
+    assert tile(64, 64, 0, 32) == 0b0001_0001_0000_0000
 
 
 def test_dma_of_4_rows_of_8_kib_keeps_one_engine_busy() -> None:
@@ -184,3 +242,50 @@ def test_dma_never_beats_peak_bandwidth(rows: int, run_bytes: int, name: str) ->
     call = of(load(rows, run_bytes), name)
     all_engines = nanoseconds(call.issue_ps) * device(name).bytes_per_ns / 16 * call.parts
     assert all_engines >= rows * run_bytes
+
+
+def test_tiny_elements_of_strided_rows_cost_174_ns_on_trn1() -> None:
+    strided = DmaWork(Engine.STORE, 128, 512, 4, rows_contiguous=False)
+    assert of(strided, "trn1").issue_ps == 8 * 512 * 174_000
+    assert of(strided, "trn2") == of(strided._replace(run_bytes=256), "trn2")
+    static = of(strided._replace(dge="none"), "trn2")
+    assert static.issue_ps == 8 * 512 * 87_000
+    rows = DmaWork(Engine.LOAD, 128, 1, 4, rows_contiguous=False)  # one element a row: no stride
+    assert of(rows, "trn1").issue_ps == picoseconds(8 * (6.5 + 4 / 17.3))
+
+
+def test_transposing_transfers_are_slower() -> None:
+    plain, call = load(128, 4096), load(128, 4096)._replace
+    for name, hbm, sbuf in (("trn1", 0.58, 0.5), ("trn2", 0.9, 0.5)):
+        rate = device(name).bytes_per_ns / 16
+        for where, factor in (("hbm", hbm), ("sbuf", sbuf)):
+            extra = of(call(transpose=where), name).issue_ps - of(plain, name).issue_ps
+            assert extra == pytest.approx(8 * 4096 / rate * (1 / factor - 1) * 1000, abs=2)
+
+
+def test_short_rows_of_the_oldest_compiler() -> None:
+    short, long = load(128, 1024), load(128, 2048)
+    assert of(short, "trn1", "beta1:2.20").issue_ps == picoseconds(8 * (16 + 1024 / 7.75))
+    assert of(long, "trn1", "beta1:2.20") == of(long, "trn1", "beta1")
+    contiguous = short._replace(rows_contiguous=True)
+    assert of(contiguous, "trn1", "beta1:2.20") == of(contiguous, "trn1", "beta1")
+
+
+def test_busy_cores_share_hbm() -> None:
+    once = of(load(128, 1 << 15))
+    assert of(load(128, 1 << 15), cores_busy=7) == once  # the DMA engines are the limit
+    assert of(load(128, 1 << 15), cores_busy=8).issue_ps > once.issue_ps
+    slow = of(load(128, 1 << 15), cores_busy=8).issue_ps
+    assert slow == picoseconds(8 * (6.5 + (1 << 15) / (358 / 16)))
+    with pytest.raises(TunerError, match="trn2 has 1 to 8 busy cores, got 9"):
+        of(load(), cores_busy=9)
+
+
+def test_triggers_take_time_of_the_engine_that_asks() -> None:
+    plain = of(load())
+    assert (plain.hold_ps, plain.delay_ps) == (600_000, 0)
+    hardware = of(load()._replace(dge="hwdge", trigger=SCALAR))
+    assert (hardware.hold_ps, hardware.delay_ps) == (514_000, 0)
+    software = of(load()._replace(dge="swdge", trigger=GPSIMD))
+    assert (software.hold_ps, software.delay_ps) == (600_000, 870_000)
+    assert of(load()._replace(dge="hwdge")) == of(load()._replace(trigger=SCALAR)) == plain

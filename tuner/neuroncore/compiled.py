@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,10 +54,22 @@ def _jit(function: Function, **options: Any) -> Function:
         numba.config.CACHE_DIR = before
 
 
+@cache
+def _sources() -> str:
+    """Names the state of this package's source.
+
+    numba notices a change in the file of a function, not in those of the functions that it calls.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _cache_folder() -> Path | None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     private = Path(tempfile.gettempdir()) / f"nki-tuner-{os.getuid()}"
-    for folder in (Path(home) / "nki-tuner" / "numba", private / "numba"):
+    for folder in (Path(home) / "nki-tuner" / "numba" / _sources(), private / "numba" / _sources()):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = folder.stat()

@@ -32,7 +32,6 @@ QUARTERS = SIDE * SIDE
 WHOLE_ARRAY = (1 << QUARTERS) - 1
 
 _INDICES = {"iota", "affine_select", "range_select", "select"}
-_COPIES = {"tensor_copy", "tensor_scalar", "activation"}
 
 
 class Cost(NamedTuple):
@@ -100,9 +99,8 @@ def _matmul(work: MatmulWork, device: Device) -> Cost:
         instructions = min(t.fp32_instructions, passes)
     passes = -(-passes // instructions)
     load = max(-(-work.stationary_free // t.stationary_load_speedup), t.stationary_load_min_cycles)
-    move = passes * max(min(t.moving_min_cycles, work.stationary_free), work.moving_free)
-    if work.transpose:
-        move /= t.transpose_overlap
+    columns = max(min(t.moving_min_cycles, work.stationary_free), work.moving_free)
+    move = passes * columns / (t.transpose_overlap if work.transpose else 1)
     ghz = device.clock.tensor_ghz
     return Cost(
         MATMUL,

@@ -18,6 +18,20 @@ import numpy.typing as npt
 
 from tuner.neuroncore.cells import BYTE_CELLS, COUNT, FIRST, cells, span
 from tuner.neuroncore.compiled import compiled, inlined, lean
+from tuner.neuroncore.lists import (
+    FOUND,
+    LEGACY,
+    TOP,
+    Lists,
+    Waits,
+    add,
+    collect,
+    flush,
+    note,
+    push,
+    release,
+    room,
+)
 from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.program import MODE, READ, TENSOR, Engine, Program
 from tuner.neuroncore.queues import Queues
@@ -32,31 +46,6 @@ an accumulation group waits for."""
 
 IS_WRITTEN, GROUPED, OPENED_FRESH = 1, 2, 4
 """Bits of STATE: written since the tensor got its memory; by matmuls; and those were the first."""
-
-FREE, TOP, FOUND, LEGACY = range(4)
-"""Counters: the first unused node, the first never used, and the ends of `found` and `legacy`."""
-
-
-class _Lists(NamedTuple):
-    """Linked lists of instructions; FREE heads the unused nodes, from TOP on none was used."""
-
-    instruction: Any
-    next: Any
-    counters: Any
-
-
-class _Waits(NamedTuple):
-    """What the current instruction waits for.
-
-    `latest` is the last instruction of each in-order lane (its end says if there is any); of other lanes `found` lists all, each
-    once thanks to `stamp`. `waited` is the last of each lane that a stream has waited for.
-    """
-
-    lane: Any
-    in_order: Any
-    latest: Any
-    waited: Any
-    stamp: Any
 
 
 def dependences(
@@ -85,85 +74,6 @@ def dependences(
     )
 
 
-@inlined
-def _push(instruction: Any, head: Any, lists: Any) -> Any:
-    node = lists.counters[FREE]
-    if node >= 0:
-        lists.counters[FREE] = lists.next[node]
-    else:
-        node = lists.counters[TOP]
-        lists.counters[TOP] += 1
-    lists.instruction[node] = instruction
-    lists.next[node] = head
-    return node
-
-
-@inlined
-def _add(i: Any, replaces: Any, head: Any, lists: Any, lane: Any) -> Any:
-    """Puts i on a list; on an in-order lane it takes the place of the lane's last one."""
-    if replaces:
-        node = head
-        while node >= 0:
-            if lane[lists.instruction[node]] == lane[i]:
-                lists.instruction[node] = i
-                return head
-            node = lists.next[node]
-    return _push(i, head, lists)
-
-
-@lean
-def _release(head: Any, lists: Any) -> None:
-    if head < 0:
-        return
-    last = head
-    while lists.next[last] >= 0:
-        last = lists.next[last]
-    lists.next[last] = lists.counters[FREE]
-    lists.counters[FREE] = head
-
-
-@inlined
-def _note(p: Any, mark: Any, stream: Any, waits: Any, found: Any, count: Any) -> Any:
-    """Notes that the current instruction waits for p."""
-    lane = waits.lane[p]
-    if waits.in_order[lane]:
-        if p > waits.waited[stream, lane] and p > waits.latest[lane]:
-            waits.latest[lane] = p
-            waits.latest[-1] = 1
-    elif waits.stamp[p] != mark:
-        waits.stamp[p] = mark
-        found[count] = p
-        count += 1
-    return count
-
-
-@inlined
-def _collect(
-    head: Any, lists: Any, mark: Any, stream: Any, waits: Any, found: Any, count: Any
-) -> Any:
-    while head >= 0:
-        count = _note(lists.instruction[head], mark, stream, waits, found, count)
-        head = lists.next[head]
-    return count
-
-
-@inlined
-def _flush(stream: Any, remembers: Any, waits: Any, found: Any, count: Any) -> Any:
-    """Adds the last of each in-order lane; an in-order stream remembers them."""
-    if waits.latest[-1] < 0:
-        return count
-    waits.latest[-1] = -1
-    for lane in range(len(waits.latest) - 1):
-        p = waits.latest[lane]
-        if p >= 0:
-            found[count] = p
-            count += 1
-            waits.latest[lane] = -1
-            if remembers:
-                waits.waited[stream, lane] = p
-    return count
-
-
 class _State(NamedTuple):
     """Cells, shape (cells, 4), and of each tensor whether it was used and whom it inherits from."""
 
@@ -184,13 +94,13 @@ def _inherit(
         for c in range(grid[b, FIRST], grid[b, FIRST] + grid[b, COUNT]):
             cell = state.cell[c]
             whole = whole and cell[STATE] & IS_WRITTEN != 0
-            used = _collect(cell[READERS], lists, mark, 0, waits, legacy, used)
+            used = collect(cell[READERS], lists, mark, 0, waits, legacy, used)
             if cell[READERS] < 0:
-                used = _collect(cell[WRITERS], lists, mark, 0, waits, legacy, used)
+                used = collect(cell[WRITERS], lists, mark, 0, waits, legacy, used)
         if not whole:  # who used b's memory before b was not waited for by all of it
             for k in range(state.inherited[b, 0], state.inherited[b, 1]):
-                used = _note(legacy[k], mark, 0, waits, legacy, used)
-    used = _flush(0, False, waits, legacy, used)
+                used = note(legacy[k], mark, 0, waits, legacy, used)
+    used = flush(0, False, waits, legacy, used)
     state.inherited[t, 0] = start
     state.inherited[t, 1] = lists.counters[LEGACY] = used
 
@@ -208,10 +118,10 @@ def _before_writing(
         fresh = cell[STATE] & OPENED_FRESH != 0
     else:
         head = cell[READERS] if cell[READERS] >= 0 else cell[WRITERS]
-    count = _collect(head, lists, i, stream, waits, found, count)
+    count = collect(head, lists, i, stream, waits, found, count)
     if fresh:
         for k in range(state.inherited[t, 0], state.inherited[t, 1]):
-            count = _note(legacy[k], i, stream, waits, found, count)
+            count = note(legacy[k], i, stream, waits, found, count)
     return count
 
 
@@ -220,32 +130,22 @@ def _write(cell: Any, i: Any, replaces: Any, lists: Any, lane: Any) -> None:
     """Makes i the writer of a cell, or one of the group that writes it."""
     matmul = lane[i] == _MATMUL_LANE
     if matmul and cell[STATE] & GROUPED and cell[READERS] < 0:
-        cell[WRITERS] = _add(i, replaces, cell[WRITERS], lists, lane)
+        cell[WRITERS] = add(i, replaces, cell[WRITERS], lists, lane)
         return
-    _release(cell[BEFORE], lists)
+    release(cell[BEFORE], lists)
     cell[BEFORE] = -1
     if matmul and cell[READERS] >= 0:
         cell[BEFORE] = cell[READERS]
-        _release(cell[WRITERS], lists)
+        release(cell[WRITERS], lists)
     elif matmul:
         cell[BEFORE] = cell[WRITERS]
     else:
-        _release(cell[READERS], lists)
-        _release(cell[WRITERS], lists)
+        release(cell[READERS], lists)
+        release(cell[WRITERS], lists)
     cell[READERS] = -1
-    cell[WRITERS] = _push(i, -1, lists)
+    cell[WRITERS] = push(i, -1, lists)
     first = OPENED_FRESH if cell[STATE] & IS_WRITTEN == 0 else 0
     cell[STATE] = IS_WRITTEN | ((GROUPED | first) if matmul else 0)
-
-
-@compiled
-def _room(array: Any, needed: Any) -> Any:
-    """Returns the array, longer where `needed` entries do not fit."""
-    if needed <= len(array):
-        return array
-    longer = np.empty(max(needed, 2 * len(array)), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @compiled
@@ -261,14 +161,14 @@ def _start(n: Any, cell_count: Any, tensors: Any, lane: Any, stream_of: Any, win
     in_order = np.empty(lanes, np.bool_)
     for q in range(lanes):
         in_order[q] = window[stream_of[q]] == 1
-    waits = _Waits(
+    waits = Waits(
         lane,
         in_order,
         np.full(lanes + 1, -1, np.int32),
         np.full((len(window), lanes), -1, np.int32),
         np.full(1 if in_order.all() else n, -1, np.int32),
     )
-    lists = _Lists(np.empty(4096, np.int32), np.empty(4096, np.int32), np.array([-1, 0, 0, 0]))
+    lists = Lists(np.empty(4096, np.int32), np.empty(4096, np.int32), np.array([-1, 0, 0, 0]))
     return state, waits, lists
 
 
@@ -285,14 +185,14 @@ def _wait(
             for c in range(first, first + wide):
                 if mode == READ:
                     head = state.cell[c, WRITERS]
-                    count = _collect(head, lists, i, stream, waits, found, count)
+                    count = collect(head, lists, i, stream, waits, found, count)
                 else:
                     count = _before_writing(
                         c, t, i, stream, state, lists, waits, legacy, found, count
                     )
             first += spans[k, 5]
     remembers = waits.in_order[stream]
-    lists.counters[FOUND] = _flush(stream, remembers, waits, found, count)
+    lists.counters[FOUND] = flush(stream, remembers, waits, found, count)
 
 
 @inlined
@@ -308,7 +208,7 @@ def _use(i: Any, spans: Any, many: Any, state: Any, lists: Any, waits: Any) -> N
                 for c in range(first, first + spans[k, 4]):
                     cell = state.cell[c]
                     if reading:
-                        cell[READERS] = _add(i, replaces, cell[READERS], lists, waits.lane)
+                        cell[READERS] = add(i, replaces, cell[READERS], lists, waits.lane)
                     else:
                         _write(cell, i, replaces, lists, waits.lane)
                 first += spans[k, 5]
@@ -374,7 +274,7 @@ def _link(
 ) -> Any:  # fmt: skip
     n = len(lane)
     state, waits, lists = _start(n, cell_count, len(grid), lane, stream_of, window)
-    all_of = _Waits(lane, waits.in_order, waits.latest, waits.waited.copy(), waits.stamp)
+    all_of = Waits(lane, waits.in_order, waits.latest, waits.waited.copy(), waits.stamp)
     most = 0
     for i in range(n):
         most = max(most, first_access[i + 1] - first_access[i])
@@ -391,7 +291,7 @@ def _link(
         )  # fmt: skip
         if i < n:
             size = lists.counters[TOP] + touched
-            lists = _Lists(_room(lists.instruction, size), _room(lists.next, size), lists.counters)
-            found = _room(found, lists.counters[FOUND] + spare)
-            legacy = _room(legacy, lists.counters[LEGACY] + spare * most)
+            lists = Lists(room(lists.instruction, size), room(lists.next, size), lists.counters)
+            found = room(found, lists.counters[FOUND] + spare)
+            legacy = room(legacy, lists.counters[LEGACY] + spare * most)
     return starts, found[: lists.counters[FOUND]]

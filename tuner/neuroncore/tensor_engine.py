@@ -22,8 +22,9 @@ class TensorEngine(NamedTuple):
 
     `part` is when the stationary operand of each part of the array is loaded, and when its moving
     one began and ended; row 0 is all of the array while no call occupies less; the last row is
-    scratch. `spans` are the times when TensorE was active, apart from each other; `ramp` holds the first and last of them
-    inside the window, their sum, when the clock began to rise, and when the latest matmul moved.
+    scratch. `spans` are the times when TensorE was active, apart from each other. `ramp` holds the
+    first and last of them inside the window, their sum, when the clock began to rise, and when the
+    latest matmul moved.
     """
 
     part: Any
