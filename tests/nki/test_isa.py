@@ -10,17 +10,11 @@ import pytest
 import tuner.nki as nki
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
-from tests.nki.tracing import hbm, inside, psum, recorded, sbuf
+from tests.nki.tracing import hbm, inside, psum, recorded, refused, sbuf
 from tuner.neuroncore.program import Engine, MatmulWork
 from tuner.nki import NkiValidationError, NotSupportedError
 
 F32 = nl.float32
-
-
-def refused(body: Callable[[], Any], message: str, name: str = "trn2") -> None:
-    with pytest.raises(NkiValidationError, match=message) as caught:
-        inside(body, name, numeric=False)
-    assert not isinstance(caught.value, NotSupportedError)
 
 
 @pytest.mark.parametrize(
