@@ -44,6 +44,8 @@ class Kernel:
         schedule: Pairs of names: an instruction, and one or more that it comes after.
     """
 
+    __name__: str
+
     def __init__(
         self, function: Callable[..., Any], lnc: int = 1, schedule: Sequence[Any] = ()
     ) -> None:
