@@ -8,7 +8,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -267,8 +266,8 @@ def tensor_tensor(
     **how: Any,
 ) -> Callable[[], Any]:
     def body() -> None:
-        views = (buffer(8, 8, dtype=dtype) for buffer in (dst, first, second))
-        nisa.tensor_tensor(*views, op=op, **how)
+        views = [buffer(8, 8, dtype=dtype) for buffer in (dst, first, second)]
+        nisa.tensor_tensor(views[0], views[1], views[2], op, **how)
 
     return body
 
@@ -407,7 +406,7 @@ def test_tensor_scalar_in_two_steps_rounds_once() -> None:
     ],
 )
 @pytest.mark.parametrize("operand", [None, 0, 0.0])
-def test_tensor_scalar_of_one_side(name: str, expected: npt.ArrayLike, operand: Any) -> None:
+def test_tensor_scalar_of_one_side(name: str, expected: Array, operand: Any) -> None:
     op = partial(nisa.tensor_scalar, op0=getattr(nl, name), operand0=operand)
     np.testing.assert_allclose(result(op, DATA), expected, rtol=1e-6)
 

@@ -100,7 +100,8 @@ def test_members_of_enums() -> None:
         module, _, name = path.rpartition(".")
         found = vars(MODULES[module])[name]
         if isinstance(found, EnumType):
-            assert {member.name: member.value for member in found} == members
+            values: list[Any] = list(found)
+            assert {member.name: member.value for member in values} == members
         else:  # MemoryRegion: our buffers
             assert {member: getattr(found, member).name for member in members} == members
 
