@@ -7,6 +7,7 @@ without it nothing runs.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
 import warnings
@@ -22,7 +23,11 @@ import numpy.typing as npt
 import pytest
 
 import tuner.nki
+from tuner.neuroncore import device
+from tuner.neuroncore.program import Work
 from tuner.nki import NkiValidationError
+from tuner.nki.recorder import trace
+from tuner.space import Argument
 
 EXAMPLES = os.environ.get("NKI_EXAMPLES", "")
 TARGET = "NEURON_PLATFORM_TARGET_OVERRIDE"
@@ -62,6 +67,18 @@ def error(found: Array, expected: Array) -> float:
     return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())
 
 
+def timed(kernel: Any, arguments: tuple[Any, ...]) -> dict[Work, int]:
+    """The work of a kernel where only time is asked."""
+    given = inspect.signature(kernel).bind(*arguments).arguments
+    tensors = [
+        Argument(name, value.shape, str(value.dtype))
+        for name, value in given.items()
+        if isinstance(value, np.ndarray)
+    ]
+    rest = {name: value for name, value in given.items() if not isinstance(value, np.ndarray)}
+    return trace(kernel, tensors, rest, device("trn2")).recording.work_counts()
+
+
 def check(
     path: str,
     name: str,
@@ -72,7 +89,9 @@ def check(
 ) -> None:
     with example(path) as module, warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = tuner.nki.simulate(getattr(module, name))(*arguments)
+        run = tuner.nki.simulate(getattr(module, name))
+        found = run(*arguments)
+        assert timed(getattr(module, name), arguments) == run.recordings[0].work_counts()
     pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
     largest = max(error(mine, np.asarray(theirs)) for mine, theirs in pairs)
     with capsys.disabled():

@@ -10,17 +10,11 @@ import pytest
 import tuner.nki as nki
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
-from tests.nki.tracing import hbm, inside, psum, recorded, sbuf
-from tuner.neuroncore.program import Engine, MatmulWork
+from tests.nki.tracing import hbm, inside, psum, recorded, refused, sbuf
+from tuner.neuroncore.program import ElementwiseWork, Engine, MatmulWork
 from tuner.nki import NkiValidationError, NotSupportedError
 
 F32 = nl.float32
-
-
-def refused(body: Callable[[], Any], message: str, name: str = "trn2") -> None:
-    with pytest.raises(NkiValidationError, match=message) as caught:
-        inside(body, name, numeric=False)
-    assert not isinstance(caught.value, NotSupportedError)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +121,7 @@ def test_refused(body: Callable[[], Any], message: str) -> None:
 
 
 def test_memset_of_psum_is_gpsimd_s_only_access() -> None:
-    work = recorded(lambda: nisa.memset(psum(8, 8), 0.0)).works[0]
-    assert work.engine == Engine.ANY
+    inside(lambda: nisa.memset(psum(8, 8), 0.0, engine=nisa.gpsimd_engine), numeric=False)
 
 
 def test_scalar_engine_of_trn1_has_no_tensor_copy() -> None:
@@ -136,7 +129,9 @@ def test_scalar_engine_of_trn1_has_no_tensor_copy() -> None:
         nisa.tensor_copy(sbuf(8, 8), sbuf(8, 8), engine=nisa.engine.scalar)
 
     refused(body, "tensor_copy: ScalarE of trn1 has no such instruction", "trn1")
-    assert recorded(body, "trn2").works[0].engine == Engine.SCALAR
+    (work,) = recorded(body, "trn2").works
+    assert isinstance(work, ElementwiseWork)
+    assert work.engine == Engine.SCALAR
 
 
 def copy_rows(start: int, size: int) -> None:

@@ -1,98 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import ml_dtypes
 import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import Array, hbm, inside, numbered, psum, sbuf, tile
-from tuner.nki import NkiValidationError
-
-ONES = np.ones((128, 1))
-
-
-def accumulated(*steps: Callable[[Any], None]) -> Array:
-    """Runs steps on one PSUM tile of a single element and returns it."""
-
-    def body() -> Array:
-        dst = psum(1, 1)
-        for step in steps:
-            step(dst)
-        return dst.read()
-
-    found: Array = inside(body)
-    return found
-
-
-def product(value: float, accumulate: bool | None = None) -> Callable[[Any], None]:
-    """A matmul whose result is `value`."""
-    return lambda dst: nisa.nc_matmul(dst, tile([[value]]), tile([[1.0]]), accumulate=accumulate)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ((None,), 3),
-        ((None, None, None), 9),
-        ((False, True, True), 9),
-        ((False, False), 3),
-        ((None, False, None), 6),
-    ],
-)
-def test_accumulate(flags: tuple[bool | None, ...], expected: float) -> None:
-    assert accumulated(*(product(3, flag) for flag in flags)) == expected
-
-
-def test_accumulating_by_default_adds_to_a_memset() -> None:
-    assert accumulated(lambda dst: nisa.memset(dst, 0.0), product(3)) == 3
-    assert accumulated(lambda dst: nisa.memset(dst, 4.0), product(3)) == 7
-
-
-def test_accumulating_onto_what_was_never_written_is_an_error() -> None:
-    with pytest.raises(NkiValidationError, match="which was never written"):
-        accumulated(product(3, accumulate=True))
-
-
-def test_accumulating_by_default_is_decided_element_by_element() -> None:
-    def body() -> Array:
-        dst, one = psum(1, 4), tile([[1.0]])
-        nisa.nc_matmul(dst[:, 0:2], one, tile([[1.0, 2.0]]))
-        nisa.nc_matmul(dst[:, 1:4], one, tile([[10.0, 20.0, 30.0]]))
-        return dst.read()
-
-    assert inside(body).tolist() == [[1, 12, 20, 30]]
-
-
-def test_matmul_accumulates_in_float32() -> None:
-    def body() -> Array:
-        dst, rows = psum(1, 1), tile(ONES, nl.bfloat16)
-        for _ in range(3):
-            nisa.nc_matmul(dst, rows, rows)
-        nisa.nc_matmul(dst, tile([[1.0]], nl.bfloat16), tile([[2.0**-10]], nl.bfloat16))
-        return dst.read()
-
-    assert inside(body) == 3 * 128 + 2.0**-10  # in bfloat16 it would be 384
-
-
-@settings(max_examples=30)
-@given(st.integers(1, 128), st.integers(1, 128), st.integers(1, 512), st.integers(0, 99))
-def test_matmul_is_numpy_s(rows: int, columns: int, width: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    left, right = random.integers(-8, 9, (rows, columns)), random.integers(-8, 9, (rows, width))
-
-    def body() -> Array:
-        dst = psum(columns, width)
-        nisa.nc_matmul(dst, tile(left, nl.bfloat16), tile(right, nl.bfloat16))
-        return dst.read()
-
-    np.testing.assert_array_equal(inside(body), left.T @ right)
 
 
 def test_uninitialised_memory_reads_as_nan() -> None:

@@ -1,10 +1,9 @@
-"""Names, parameters and defaults are those of NKI's own stub files."""
+"""Names, parameters, their order and defaults are those of NKI's own stub files."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
 from enum import Enum, EnumType
 from pathlib import Path
 from types import ModuleType
@@ -12,78 +11,122 @@ from typing import Any
 
 import pytest
 
+import tuner.nki as nki
+import tuner.nki.collectives as ncc
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
-from tuner.nki.errors import NotSupportedError
+from tuner.nki import NotSupportedError
+from tuner.nki.isa.unsupported import Refused
 from tuner.nki.operations import Operation
-from tuner.nki.tensor import Buffer
+from tuner.nki.tensor import Buffer, NkiTensor
 
 OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "nki_signatures.json").read_text())
-MODULES: dict[str, ModuleType] = {"nki.isa": nisa, "nki.language": nl}
-
-REST = {"args", "kwargs"}
-"""Parameters of functions that only refuse."""
-
-
-def functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """The module's own public functions, and operations that are functions too."""
-    found = {}
-    for name, value in vars(module).items():
-        own = getattr(value, "__module__", "").startswith(module.__name__)
-        function = inspect.isfunction(value) and set(inspect.signature(value).parameters) != REST
-        computes = isinstance(value, Operation) and type(value) is not Operation
-        if own and (function or computes) and not name.startswith("_"):
-            found[name] = value
-    return found
+MODULES: dict[str, ModuleType] = {
+    "nki": nki,
+    "nki.language": nl,
+    "nki.isa": nisa,
+    "nki.collectives": ncc,
+}
+FUNCTIONS = [(module, name) for module, names in OFFICIAL["functions"].items() for name in names]
+OURS = {"nki": {"isa", "language", "typing", "lent", "HazardError", "HazardWarning"}}
+"""Names beside NKI's that a kernel does not ask for."""
 
 
-def parameters(function: Callable[..., Any]) -> list[list[str | None]]:
-    """Names and defaults, the latter as the stub files write them."""
-    found: list[list[str | None]] = []
+def refuses(function: Any) -> bool:
+    """Whether something takes whatever it is given, to refuse it."""
+    if isinstance(function, Refused):
+        return True
+    if function is range or function is nki.jit:
+        return False
+    return {"args", "kwargs"} == set(inspect.signature(function).parameters)
+
+
+def signature(function: Any) -> str:
+    """Names, order and defaults, as the stub files write them."""
+    found = []
     for parameter in inspect.signature(function).parameters.values():
-        assert parameter.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD
-        default = parameter.default
-        if default is inspect.Parameter.empty:
-            found.append([parameter.name, None])
+        default, stars = parameter.default, ""
+        if parameter.kind == inspect.Parameter.KEYWORD_ONLY:  # ours, beside NKI's
+            continue
+        if parameter.kind == inspect.Parameter.VAR_KEYWORD:
+            stars = "**"
         else:
-            text = str(default) if isinstance(default, Enum) else repr(default)
-            text = "..." if default is ... else text
-            text = (
-                default if isinstance(default, str) and default in vars(nl) else text
-            )  # a dtype, by its name
-            found.append([parameter.name, text.removeprefix("nl.")])
-    return found
+            assert parameter.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if default is inspect.Parameter.empty:
+            found.append(stars + parameter.name)
+        else:
+            found.append(f"{parameter.name}={written(default)}")
+    return ", ".join(found)
 
 
-def test_functions_and_their_parameters() -> None:
-    for name, module in MODULES.items():
-        found = {n: parameters(function) for n, function in functions(module).items()}
-        assert found == OFFICIAL["functions"][name]
+def written(default: Any) -> str:
+    if default is ...:
+        return "..."
+    if isinstance(default, Enum):
+        return str(default)
+    if isinstance(default, str) and default in vars(nl):  # a dtype
+        return default
+    return repr(default).removeprefix("nl.")
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
+def test_function_is_nki_s_or_refuses(module: str, name: str) -> None:
+    function = vars(MODULES[module])[name]
+    if function is range:  # takes start, stop and step as NKI's ranges do
+        assert OFFICIAL["functions"][module][name] == "start, stop=None, step=1"
+    elif not refuses(function):
+        assert signature(function) == OFFICIAL["functions"][module][name]
+    else:
+        with pytest.raises(NotSupportedError, match=rf"^{module}\.{name}\b.* is not supported"):
+            function(1, 2, axis=3)
+
+
+SUPPORTED = {
+    "activation, activation_reduce, affine_select, bn_aggr, bn_stats, dma_compute, dma_copy, "
+    "dma_transpose, get_nc_version, iota, max8, memset, nc_matmul, nc_transpose, range_select, "
+    "reciprocal, scalar_tensor_tensor, select_reduce, tensor_copy, tensor_copy_predicated, "
+    "tensor_reduce, tensor_scalar, tensor_scalar_cumulative, tensor_scalar_reduce, tensor_tensor, "
+    "tensor_tensor_scan"
+}
+
+
+def test_instructions_that_are_simulated() -> None:
+    names = OFFICIAL["functions"]["nki.isa"]
+    assert {", ".join(sorted(n for n in names if not refuses(vars(nisa)[n])))} == SUPPORTED
 
 
 def test_members_of_enums() -> None:
-    for name, members in OFFICIAL["members"].items():
-        assert {member.name: member.value for member in vars(nisa)[name]} == members
+    for path, members in OFFICIAL["members"].items():
+        module, _, name = path.rpartition(".")
+        found = vars(MODULES[module])[name]
+        if isinstance(found, EnumType):
+            values: list[Any] = list(found)
+            assert {member.name: member.value for member in values} == members
+        else:  # MemoryRegion: our buffers
+            assert {member: getattr(found, member).name for member in members} == members
+
+
+def test_every_other_name_exists() -> None:
+    for module, names in OFFICIAL["others"].items():
+        assert set(names) <= set(vars(MODULES[module]))
 
 
 def test_no_name_is_invented() -> None:
-    for name, module in MODULES.items():
-        values = {n: value for n, value in vars(module).items() if not n.startswith("_")}
-        plain = {n for n, v in values.items() if isinstance(v, str | Operation | Buffer | Enum)}
-        types = [v for v in values.values() if isinstance(v, EnumType)]
-        enums = {v.__name__ for v in types if v.__module__.startswith("tuner.nki")}
-        assert plain <= set(OFFICIAL["names"][name])
-        assert enums <= set(OFFICIAL["members"])
+    members = {path.rpartition(".")[2] for path in OFFICIAL["members"]}
+    for module, names in OFFICIAL["others"].items():
+        known = {*names, *OFFICIAL["functions"][module], *members, *OURS.get(module, ())}
+        known |= {"NkiValidationError", "NotSupportedError"}
+        assert set(getattr(MODULES[module], "__all__", ())) <= known
+        for name, value in vars(MODULES[module]).items():
+            if not name.startswith("_") and isinstance(value, Operation | Buffer | Enum | Refused):
+                assert name in known
 
 
-def test_every_other_name_of_nki_can_be_called_and_refuses() -> None:
-    for module, names in OFFICIAL["names"].items():
-        for name in set(names) - set(vars(MODULES[module])):
-            with pytest.raises(Exception, match=rf"{module}\.{name}.* is not supported"):
-                getattr(MODULES[module], name)(1, 2, axis=3)
+@pytest.mark.parametrize("name", OFFICIAL["NkiTensor"]["methods"])
+def test_methods_of_tensors(name: str) -> None:
+    assert signature(getattr(NkiTensor, name)) == OFFICIAL["NkiTensor"]["methods"][name]
 
 
-def test_what_only_refuses_says_so() -> None:
-    for name in ("rand", "dropout", "fori_loop", "while_loop", "dynamic_range", "ceil", "mod"):
-        with pytest.raises(NotSupportedError, match=rf"nki\.language\.{name}.* is not supported"):
-            getattr(nl, name)(1, 2)
+def test_attributes_of_tensors_and_tile_sizes() -> None:
+    assert [n for n in OFFICIAL["NkiTensor"]["attributes"] if not hasattr(NkiTensor, n)] == []
+    assert [n for n in OFFICIAL["tile_size"] if not hasattr(type(nl.tile_size), n)] == []

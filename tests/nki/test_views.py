@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import Array, inside, numbered, tile
+from tuner.neuroncore import device
 from tuner.nki import NkiValidationError, NotSupportedError
+from tuner.nki.recorder import active, trace
 from tuner.nki.tensor import NkiTensor
 
 BUFFERS = [nl.sbuf, nl.psum, nl.hbm]
@@ -302,3 +305,33 @@ def test_repeated_elements_cannot_be_written() -> None:
             view.write(np.zeros((4, 3)))
 
     inside(body)
+
+
+def viewed(loops: Callable[[range], Any]) -> Any:
+    """A kernel whose views begin where loops say."""
+    source = nl.ndarray((8, 64, 16), nl.float32, buffer=nl.hbm)
+    target = nl.ndarray((8, 64), nl.float32)
+    wide = nl.ndarray((8, 16, 16), nl.float32)
+    for i in loops(range(4)):
+        for j in loops(range(0, 16, 4)):
+            nisa.dma_copy(target.slice(1, j, j + 4), source.select(2, j)[:, i : i + 4])
+            nisa.dma_copy(wide.select(1, i), source.ap([[1024, 8], [1, 16]], offset=i * 64 + j))
+            nisa.tensor_copy(wide.permute((0, 2, 1)).select(1, j), wide.select(2, j + i))
+            nisa.memset(wide.view(nl.bfloat16)[:, i, 2 * j : 2 * j + 2], 0.0)
+            nisa.memset(wide[:, i].view(nl.uint8)[:, j * 4 : j * 4 + 4], 0)
+            nisa.memset(wide.ap([[256, 8], [2, 4]], offset=16 * i + j), 0.0)
+            pair = wide.reshape_dim(1, (4, 4)).select(1, i).flatten_dims(1, 2)
+            nisa.tensor_copy(target[:, j : j + 4], pair[:, j : j + 4])
+            nisa.tensor_copy(wide[:, 0, 0:4], target[:, j : j + 1].broadcast(1, 4))
+    return nl.ndarray((1,), nl.float32, buffer=nl.shared_hbm)
+
+
+def test_views_in_loops_that_are_recorded_once() -> None:
+    def recorded(symbolic: bool) -> Any:
+        kernel = lambda: viewed(lambda numbers: active().passes(numbers))  # noqa: E731
+        return trace(kernel, (), {}, device("trn2"), symbolic=symbolic)
+
+    once, each = recorded(True), recorded(False)
+    assert len(once.recording.instructions) * 4 <= len(each.recording.instructions)
+    np.testing.assert_array_equal(once.program.accesses, each.program.accesses)
+    np.testing.assert_array_equal(once.program.first_access, each.program.first_access)

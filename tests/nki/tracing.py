@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import tuner.nki.language as nl
 from tuner.neuroncore import device
 from tuner.neuroncore.program import Program
+from tuner.nki import NkiValidationError, NotSupportedError
 from tuner.nki.recorder import trace
 from tuner.nki.tensor import Buffer, NkiTensor
 
@@ -27,6 +29,13 @@ def inside(body: Callable[[], Any], name: str = "trn2", numeric: bool = True) ->
 
     trace(kernel, (), {}, device(name), {} if numeric else None)
     return returned[0]
+
+
+def refused(body: Callable[[], Any], message: str, name: str = "trn2") -> None:
+    """Checks that a kernel is refused with a message, as one that no simulator could run."""
+    with pytest.raises(NkiValidationError, match=message) as caught:
+        inside(body, name, numeric=False)
+    assert not isinstance(caught.value, NotSupportedError)
 
 
 def recorded(body: Callable[[], Any], name: str = "trn2") -> Program:

@@ -19,6 +19,7 @@ from tuner.nki.errors import HazardWarning, NkiValidationError
 from tuner.nki.hazards import Hazards
 from tuner.nki.lending import lent
 from tuner.nki.recorder import Recorder, _recording, active
+from tuner.nki.recording import Recording
 from tuner.nki.storage import NATIVE, Allocation, Buffer
 from tuner.nki.tensor import NkiTensor
 
@@ -43,6 +44,8 @@ class Kernel:
         lnc: How many programs run it, each on its own core.
         schedule: Pairs of names: an instruction, and one or more that it comes after.
     """
+
+    __name__: str
 
     def __init__(
         self, function: Callable[..., Any], lnc: int = 1, schedule: Sequence[Any] = ()
@@ -145,6 +148,7 @@ class Simulation:
 
     Attributes:
         hazards: What the last call did that gives no sure result on hardware.
+        recordings: What each of its programs asked of its core.
     """
 
     def __init__(self, kernel: Kernel, strict: bool, device: str | None) -> None:
@@ -152,6 +156,7 @@ class Simulation:
         self.strict = strict
         self.device = device
         self.hazards = Hazards(strict)
+        self.recordings: tuple[Recording, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the kernel.
@@ -177,6 +182,7 @@ class Simulation:
                 program = _Program(core, self.hazards, (number, count), shared)
                 with _recording(program):
                     runs.append((program, *_run(self.kernel.function, bound, program)))
+        self.recordings = tuple(program.finished() for program, _, _ in runs)
         outputs = _arrays(runs[0][2], self.hazards)
         changed = {id(a.values) for program, _, _ in runs for a in program.changed}
         for array, tensor in runs[0][1]:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 __all__ = ["lent"]
 
-_MODULES = ("nki", "nki.isa", "nki.language", "nki.typing")
+_MODULES = ("nki", "nki.collectives", "nki.isa", "nki.language", "nki.typing")
 _LOCK = threading.RLock()
 
 

@@ -154,16 +154,19 @@ class NkiTensor(View):
             raise self._refused(
                 f"ap({pattern}): the first stride is the {row_elements} elements of a partition"
             )
-        first = view.offset + (0 if offset is None else offset)
-        row, column = first // row_elements, first % row_elements
+        row, column = view.row, view.column
+        if offset is not None:
+            first = view.offset + offset
+            row, column = first // row_elements, first % row_elements
         found = NkiTensor(view.allocation, shape, strides, row, column, view.dtype)
-        found._check_inside(pattern)
+        found._check_inside(pattern, view.offset if offset is None else first)
         return found
 
-    def _check_inside(self, pattern: Any) -> None:
+    def _check_inside(self, pattern: Any, first: Whole) -> None:
+        """Refuses a pattern that leaves the storage; `first` is where it begins."""
         spans = [(n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)]
         elements = self.allocation.row_elements
-        outside = self.row < 0 or self.offset + sum(spans) >= self.allocation.rows * elements
+        outside = first < 0 or first + sum(spans) >= self.allocation.rows * elements
         if outside or (self._on_chip and self.column + sum(spans[1:]) >= elements):
             raise self._refused(
                 f"ap({pattern}): it leaves the {self.allocation.rows} rows of {elements} elements"
@@ -180,8 +183,8 @@ class NkiTensor(View):
                 f"view({dtype}): expected {last} contiguous bytes, whole elements of {dtype}"
             )
         strides = []
-        for stride in self.strides[:-1]:
-            if stride * self.itemsize % found.itemsize:
+        for size, stride in zip(self.shape[:-1], self.strides[:-1], strict=True):
+            if size > 1 and stride * self.itemsize % found.itemsize:
                 raise self._refused(f"view({dtype}): a stride is no whole number of elements")
             strides.append(stride * self.itemsize // found.itemsize)
         shape = (*self.shape[:-1], last // found.itemsize)

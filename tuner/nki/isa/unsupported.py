@@ -7,6 +7,7 @@ from typing import Any
 from tuner.nki.errors import NotSupportedError
 
 __all__ = [
+    "Refused",
     "VirtualRegister",
     "activate2",
     "core_barrier",
