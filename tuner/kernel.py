@@ -202,6 +202,11 @@ class _TextLoader(importlib.abc.InspectLoader):
 
     def __init__(self, source: KernelSource, name: str) -> None:
         _, self.file, self.text = next(entry for entry in source.modules if entry[0] == name)
+        self.siblings = {
+            other: ast.parse(text)
+            for other, _, text in source.modules
+            if other not in (name, MODULE)
+        }
 
     def get_source(self, fullname: str) -> str:
         return self.text
@@ -209,4 +214,5 @@ class _TextLoader(importlib.abc.InspectLoader):
     def get_code(self, fullname: str) -> CodeType:
         # Tracebacks and inspect.getsource show the kernel's lines also where its file is not.
         linecache.cache[self.file] = (len(self.text), None, self.text.splitlines(True), self.file)
-        return compile(marked(ast.parse(self.text)), self.file, "exec", dont_inherit=True)
+        tree = marked(ast.parse(self.text), self.siblings)
+        return compile(tree, self.file, "exec", dont_inherit=True)

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tuner.neuroncore.building import build
 from tuner.neuroncore.costs import Cost, costs, picoseconds
 from tuner.neuroncore.dependences import dependences
 from tuner.neuroncore.device import Device, constants
-from tuner.neuroncore.memory import MemoryPlan, plan_memory
+from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.ports import ports
 from tuner.neuroncore.program import Program
 from tuner.neuroncore.queues import Queues, engines_of, queues
-from tuner.neuroncore.spilling import spill
 from tuner.neuroncore.timeline import Timeline, parameters, timeline
 
 __all__ = [
@@ -85,9 +85,8 @@ def simulate(program: Program, device: Device, policy: Policy, cores_busy: int =
         CapacityError: Its tensors do not fit, and the policy does not spill.
         TunerError: The device has not so many cores.
     """
-    if policy.on_overflow == "spill":
-        program = spill(program, device, policy).program
-    return predict(program, plan_memory(program, device, policy), device, policy, cores_busy)
+    built = build(program, device, policy)
+    return predict(built.program, built.memory, device, policy, cores_busy)
 
 
 def sensitivity_us(

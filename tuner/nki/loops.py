@@ -8,25 +8,18 @@ known to change nothing outside itself. Whatever cannot be shown to be so is run
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+from tuner.nki.names import Names, names_of
 
 __all__ = ["EACH", "PASSES", "marked"]
 
 PASSES, EACH = "__nki_passes__", "__nki_each__"
 """What loops are rewritten to: `for i in __nki_passes__(n)`, `for x in __nki_each__(items)`."""
 
-_RANGES = {"range", "affine_range", "sequential_range", "static_range"}
-_PURE = set(
-    "abs all any bool dict divmod enumerate float int len list max min print range repr reversed"
-    " round slice sorted str sum tuple zip".split()
-)
-_METHODS = set(
-    "reshape ap view slice select permute broadcast expand_dim squeeze_dim reshape_dim flatten_dims"
-    " rearrange get_pattern items keys values get index count format join startswith endswith".split()
-)
-_MUTATING = set("append extend insert update add setdefault".split())
-_MODULES = ("nki", "neuronxcc", "math")
+_RANGES = {PASSES, "range", "affine_range", "sequential_range", "static_range"}
+_MUTATING = {"append", "extend", "insert", "update", "add", "setdefault"}
 _REFUSED = (
     ast.Break, ast.Return, ast.Try, ast.TryStar, ast.Yield, ast.YieldFrom, ast.Await, ast.Global,
     ast.Nonlocal, ast.Delete, ast.Match, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef,
@@ -36,13 +29,18 @@ _FRESH = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 _NUMBERS = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare)
 
 
-def marked(tree: ast.Module) -> ast.Module:
-    """Rewrites the loops of a module, in place: those that qualify become symbolic."""
-    module = _module(tree)
+def marked(tree: ast.Module, siblings: Mapping[str, ast.Module] | None = None) -> ast.Module:
+    """Rewrites the loops of a module, in place: those that qualify become symbolic.
+
+    Args:
+        tree: The module.
+        siblings: The modules it may import from its folder, by name.
+    """
+    names = names_of(tree, siblings or {})
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             for loop in _loops_of(node):
-                _mark(loop, _qualifies(loop, module))
+                _mark(loop, names.plain and _qualifies(loop, names))
     return ast.fix_missing_locations(tree)
 
 
@@ -53,43 +51,6 @@ def _mark(loop: ast.For, qualifies: bool) -> None:
     else:
         loop.iter = ast.Call(ast.Name(EACH, ast.Load()), [call], [])
     ast.copy_location(loop.iter, call)
-
-
-@dataclass
-class _Module:
-    """What a module's names mean: known and other modules, names of known ones, own functions."""
-
-    imports: set[str] = field(default_factory=set)
-    foreign: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
-    pure: dict[str, bool] = field(default_factory=dict)
-
-
-def _module(tree: ast.Module) -> _Module:
-    module = _Module()
-    assigned: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                known = alias.name.partition(".")[0] in _MODULES
-                kind = module.imports if known else module.foreign
-                kind.add(alias.asname or alias.name.partition(".")[0])
-        elif isinstance(node, ast.ImportFrom):
-            known = (node.module or "").partition(".")[0] in _MODULES
-            submodules = {"isa", "language", "nki", "typing"}
-            for alias in node.names:
-                kind = module.imports if alias.name in submodules else module.names
-                (kind if known else module.foreign).add(alias.asname or alias.name)
-        elif isinstance(node, ast.FunctionDef):
-            assigned.append(node.name)
-            module.functions[node.name] = node
-    stored = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not _loads(n)]
-    for name in [*stored, *[n for n in assigned if assigned.count(n) > 1]]:
-        module.functions.pop(name, None)  # may mean something else at times
-        module.imports.discard(name)
-        module.names.discard(name)
-    return module
 
 
 def _loads(name: ast.Name) -> bool:
@@ -108,30 +69,50 @@ def _loops_of(function: ast.FunctionDef) -> Iterator[ast.For]:
         waiting.extend(ast.iter_child_nodes(node))
 
 
-def _qualifies(loop: ast.For, module: _Module) -> bool:
-    if not isinstance(loop.target, ast.Name) or loop.orelse or not _is_range(loop.iter):
+def _qualifies(loop: ast.For, names: Names) -> bool:
+    if not isinstance(loop.target, ast.Name) or loop.orelse or not _is_range(loop.iter, names):
         return False
     if any(isinstance(node, _REFUSED) for part in loop.body for node in ast.walk(part)):
         return False
-    assigned = {node.id for node in _stores(loop.body)}
+    assigned = set(_stores(loop.body))
     state = _State({loop.target.id}, number={loop.target.id})
-    return loop.target.id not in assigned and _Scan(module, assigned).run(loop.body, state)
+    return loop.target.id not in assigned and _Scan(names, assigned).run(loop.body, state)
 
 
-def _stores(body: list[ast.stmt]) -> Iterator[ast.Name]:
+def _stores(body: list[ast.stmt]) -> Iterator[str]:
+    """The names that a piece of code assigns, not those of its comprehensions."""
     for part in body:
+        own = [id(name) for name in _bound(part)]
         for node in ast.walk(part):
-            if isinstance(node, ast.Name) and not _loads(node):
-                yield node
+            if isinstance(node, ast.Name) and not _loads(node) and id(node) not in own:
+                yield node.id
 
 
-def _is_range(call: ast.expr) -> bool:
+def _bound(node: ast.AST) -> Iterator[ast.Name]:
+    """The names that comprehensions in a piece of code bind: nobody else sees them."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.comprehension):
+            yield from (name for name in ast.walk(part.target) if isinstance(name, ast.Name))
+
+
+def _is_range(call: ast.expr, names: Names) -> bool:
     if not isinstance(call, ast.Call) or call.keywords or not call.args:
         return False
-    if PASSES in ast.dump(call.func):  # an inner loop that was rewritten before
-        return True
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return name in _RANGES
+    if isinstance(call.func, ast.Name):
+        known = names.builtins | names.members | {PASSES}  # PASSES: it was rewritten before
+        return call.func.id in _RANGES and call.func.id in known
+    return (
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr in _RANGES
+        and _root(call.func) in names.modules
+    )
+
+
+def _root(node: ast.expr) -> str | None:
+    """The name that a chain of attributes begins with."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
 
 
 @dataclass
@@ -163,8 +144,18 @@ class _State:
         self.number.discard(name)
         if isinstance(value, _FRESH):
             self.fresh.add(name)
-        if value is None or isinstance(value, _NUMBERS) or _makes_number(value):
+        if isinstance(value, _NUMBERS) or (value is not None and _makes_number(value)):
             self.number.add(name)
+
+    def before_any_pass(self, loop: ast.For | ast.While) -> _State:
+        """What holds whenever a loop's body begins, and after the loop, however that is left."""
+        kept = self.copy()
+        changed = {id(part.target) for part in ast.walk(loop) if isinstance(part, ast.AugAssign)}
+        for part in ast.walk(loop):
+            if isinstance(part, ast.Name) and not _loads(part) and id(part) not in changed:
+                kept.fresh.discard(part.id)
+                kept.number.discard(part.id)
+        return kept
 
 
 @dataclass
@@ -175,7 +166,7 @@ class _Scan:
     sets, and changes nothing from outside.
     """
 
-    module: _Module
+    names: Names
     assigned: set[str]
 
     def run(self, body: list[ast.stmt], state: _State) -> bool:
@@ -226,85 +217,79 @@ class _Scan:
         return True
 
     def _loop(self, node: ast.For | ast.While, state: _State) -> bool:
-        inner = state.copy()
         head = node.iter if isinstance(node, ast.For) else node.test
         if node.orelse or not self._reads(head, state):
             return False
-        if isinstance(node, ast.For) and not self._assign(node.target, None, inner):
-            return False
-        if not self.run(node.body, inner):
-            return False
-        state.joined(inner)  # the body may not run at all
-        return True
+        after = state.before_any_pass(node)
+        state.fresh, state.number = after.fresh, after.number
+        inner = state.copy()
+        if isinstance(node, ast.For):
+            number = ast.Constant(0) if _is_range(node.iter, self.names) else None
+            if not self._assign(node.target, number, inner):
+                return False
+        return self.run(node.body, inner)
 
     def _assign(self, target: ast.expr, value: ast.expr | None, state: _State) -> bool:
+        """Assigns a value, or what is taken from one: None."""
         match target:
             case ast.Name(id=name):
                 state.assign(name, value)
                 return True
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                values = value.elts if isinstance(value, ast.Tuple) else [None] * len(parts)
-                return len(values) == len(parts) and all(
-                    self._assign(part, own, state) if own or value is None else self._unpack(part, state)
-                    for part, own in zip(parts, values, strict=True)
-                )
+                if isinstance(value, ast.Tuple) and len(value.elts) == len(parts):
+                    return all(map(self._assign, parts, value.elts, [state] * len(parts)))
+                return all(self._assign(part, None, state) for part in parts)
             case ast.Subscript(value=ast.Name(id=name), slice=key):
                 return name in state.fresh and self._reads(key, state)
             case _:
                 return False
 
-    def _unpack(self, target: ast.expr, state: _State) -> bool:
-        """Assigns a name what is unpacked from a value of unknown kind."""
-        if not isinstance(target, ast.Name):
-            return False
-        state.assign(target.id, ast.Name(target.id, ast.Load()))
-        return True
-
     def _augment(self, node: ast.AugAssign, state: _State) -> bool:
-        target = node.target
+        """`+=` of a list changes the list: it must be this pass's own."""
         if not self._reads(node.value, state):
             return False
-        if isinstance(target, ast.Name):
-            return target.id in state.known and target.id in (state.number | state.fresh)
-        return self._assign(target, node.value, state)
+        match node.target:
+            case ast.Name(id=name):
+                return name in state.known and name in (state.number | state.fresh)
+            case ast.Subscript(value=ast.Name(id=name), slice=key):
+                is_number = isinstance(node.value, ast.Constant)  # no list takes one
+                return is_number and name in state.fresh and self._reads(key, state)
+            case _:
+                return False
 
     def _reads(self, node: ast.expr, state: _State) -> bool:
-        bound = {
-            name.id
-            for part in ast.walk(node)
-            if isinstance(part, ast.comprehension)
-            for name in ast.walk(part.target)
-            if isinstance(name, ast.Name)
-        }
+        bound = {name.id for name in _bound(node)}
+        if bound & self.assigned:  # two names in one
+            return False
         for part in ast.walk(node):
             if isinstance(part, ast.Name):
                 if not _loads(part) and part.id not in bound:
                     return False  # :=
-                if part.id in self.assigned and part.id not in state.known | bound:
+                if part.id in self.assigned and part.id not in state.known:
                     return False  # what an earlier pass left there
             elif isinstance(part, ast.Call) and not self._call(part, state):
                 return False
         return True
 
     def _call(self, call: ast.Call, state: _State) -> bool:
-        function = call.func
+        function, names = call.func, self.names
         if isinstance(function, ast.Name):
             name = function.id
             if name in self.assigned:
                 return False
-            if name in self.module.functions:
-                return _is_pure(name, self.module)
-            return name in self.module.names or name in _PURE or name in (PASSES, EACH)
+            if name in names.functions:
+                return _is_pure(name, names)
+            if name in names.builtins:
+                return all(keyword.arg not in ("key", None) for keyword in call.keywords)
+            return name in names.members or name in (PASSES, EACH)
         if not isinstance(function, ast.Attribute):
             return False
         if function.attr in _MUTATING:
             return isinstance(function.value, ast.Name) and function.value.id in state.fresh
-        base: ast.expr = function
-        while isinstance(base, ast.Attribute):
-            base = base.value
-        if isinstance(base, ast.Name) and base.id in self.module.imports | self.module.foreign:
-            return base.id in self.module.imports
-        return function.attr in _METHODS
+        root = _root(function)
+        if root in names.modules | names.foreign:
+            return root in names.modules
+        return function.attr in names.methods
 
 
 def _leaves(body: list[ast.stmt]) -> bool:
@@ -315,26 +300,25 @@ def _makes_number(value: ast.expr) -> bool:
     return (
         isinstance(value, ast.Call)
         and isinstance(value.func, ast.Name)
-        and value.func.id in ("min", "max", "len", "int", "float", "abs", "round", "sum", "tuple")
+        and value.func.id in ("len", "int", "float", "abs", "round", "str", "tuple")
     )
 
 
-def _is_pure(name: str, module: _Module) -> bool:
+def _is_pure(name: str, names: Names) -> bool:
     """Whether a function of the module changes nothing but what it makes itself."""
-    if name not in module.pure:
-        module.pure[name] = True  # of a recursive call
-        function = module.functions[name]
+    if name not in names.pure:
+        names.pure[name] = False  # of a recursive call
+        function = names.functions[name]
         refused = tuple(kind for kind in _REFUSED if kind not in (ast.Break, ast.Return))
         inner = [node for part in function.body for node in ast.walk(part)]
         a = function.args
         parameters = {p.arg for p in (*a.posonlyargs, *a.args, *a.kwonlyargs)}
-        scan = _Scan(module, {node.id for node in _stores(function.body)} - parameters)
-        module.pure[name] = (
+        scan = _Scan(names, set(_stores(function.body)) - parameters)
+        names.pure[name] = (
             not any(isinstance(node, refused) for node in inner)
             and a.vararg is None
             and a.kwarg is None
-            and not any(isinstance(d, _FRESH) for d in (*a.defaults, *a.kw_defaults))
             and not function.decorator_list
             and scan.run(function.body, _State(set(parameters)))
         )
-    return module.pure[name]
+    return names.pure[name]

@@ -36,6 +36,11 @@ __all__ = ["Recorder", "Trace", "active", "each", "passes", "trace"]
 
 MAX_INSTRUCTIONS = 20_000_000
 
+
+class _TooLongError(NkiValidationError):
+    """A kernel of more instructions than anybody waits for, least of all pass by pass."""
+
+
 _active: Recorder | None = None
 
 
@@ -66,31 +71,33 @@ class Recorder:
         self.symbolic = symbolic and not numeric
         self.recording = Recording()
         self._stack = self._opened(())
-        self._running = 0
+        self._running = self._segments = 0
         self._instructions = self._accesses = self._tensors = 0
         self._sites: dict[Site, int] = {}
 
     def passes(self, numbers: range) -> Iterator[Whole]:
         """Runs a loop's body once for many passes, in as many segments as its questions need."""
         self._running += 1
-        if not self.symbolic:
-            yield from numbers
-        else:
+        try:
+            if not self.symbolic:
+                yield from numbers
+                return
             done = 0
-            while done < len(numbers):
-                if len(numbers) - done == 1:
-                    yield numbers[done]
-                    break
+            while len(numbers) - done > 1:
                 loop = Loop(len(numbers) - done, len(self._stack.loops))
                 around = self._stack
                 self._stack = self._opened((*around.loops, loop))
                 before = self._instructions, self._accesses, self._tensors
+                self._segments += 1
                 yield Index(numbers[done], {loop: numbers.step})
+                self._segments -= 1  # not where the body was left early
                 loop.open = False
                 self._close(loop, before)
                 self._stack = around
                 done += loop.count
-        self._running -= 1
+            yield from numbers[done:]
+        finally:
+            self._running -= 1
 
     def each(self, items: Iterable[Any]) -> Iterator[Any]:
         """Runs a loop pass by pass."""
@@ -113,6 +120,11 @@ class Recorder:
         self._instructions += loop.instructions * (loop.count - 1)
         self._accesses += loop.accesses * (loop.count - 1)
         self._tensors += loop.tensors * (loop.count - 1)
+        self._check_length()
+
+    def _check_length(self) -> None:
+        if self._instructions > MAX_INSTRUCTIONS:
+            raise _TooLongError(f"more than {MAX_INSTRUCTIONS} instructions")
 
     def allocate(
         self,
@@ -169,8 +181,7 @@ class Recorder:
             recording.access(stack, self._tensor(view), mode, view.rectangle())
         for view in reads:
             recording.access(stack, self._tensor(view), READ, view.rectangle())
-        if self._instructions > MAX_INSTRUCTIONS:
-            raise NkiValidationError(f"more than {MAX_INSTRUCTIONS} instructions")
+        self._check_length()
 
     def _tensor(self, view: NkiTensor) -> tuple[int, int]:
         """Number and depth of a view's tensor, which must be of this pass."""
@@ -182,14 +193,20 @@ class Recorder:
         return allocation.number, depth
 
     def finished(self) -> Recording:
-        """Returns what was recorded."""
+        """Returns what was recorded.
+
+        Raises:
+            NotSymbolicError: A loop that is recorded as a whole was left early.
+        """
+        if self._segments:
+            raise NotSymbolicError
         self.recording.total = self._instructions, self._accesses, self._tensors
         return self.recording
 
 
 def passes(*bounds: Any) -> Iterable[Any]:
     """What a qualifying `for i in range(...)` of a kernel runs over."""
-    numbers = range(*[int(bound) for bound in bounds])
+    numbers = range(*bounds)
     return numbers if _active is None else _active.passes(numbers)
 
 
@@ -255,10 +272,17 @@ def trace(
         NkiValidationError: The kernel breaks a rule, or returns what is no tensor in shared_hbm.
         Exception: Whatever the kernel raises itself.
     """
-    try:
-        return _traced(kernel, arguments, params, values, Recorder(device, values is not None, symbolic))
-    except NotSymbolicError:
-        return _traced(kernel, arguments, params, values, Recorder(device, values is not None))
+    if symbolic and values is None:
+        before = NotSymbolicError.raised
+        try:
+            found = _traced(kernel, arguments, params, None, Recorder(device, False, symbolic=True))
+            if NotSymbolicError.raised == before:
+                return found
+        except _TooLongError:
+            raise
+        except (NotSymbolicError, Exception):
+            pass  # what is wrong with the kernel, if anything, the plain run will say
+    return _traced(kernel, arguments, params, values, Recorder(device, values is not None))
 
 
 def _traced(

@@ -10,6 +10,7 @@ another segment. So whatever is recorded holds for every pass of its segment.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,17 @@ MAX_POINTS = 1 << 22
 class NotSymbolicError(BaseException):
     """A loop cannot be recorded as a whole: the kernel uses after a loop what belongs to a pass.
 
-    Not an Exception, so that no kernel catches it; the kernel is then recorded pass by pass.
+    Not an Exception, so that hardly a kernel catches it; the kernel is then recorded pass by pass.
+
+    Attributes:
+        raised: How many were raised in this process: a kernel may catch even this one.
     """
+
+    raised = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        NotSymbolicError.raised += 1
 
 
 class Loop:
@@ -107,7 +117,7 @@ class Index:
 
     def __mul__(self, other: Any) -> Any:
         if type(other) is not int:
-            if not isinstance(other, Index | np.integer):
+            if not isinstance(other, Index | int | np.integer):
                 return int(self) * other
             other = int(other)
         if other == 1:
@@ -127,6 +137,9 @@ class Index:
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
 
+    def __rdivmod__(self, other: Any) -> Any:
+        return divmod(other, int(self))
+
     def __rfloordiv__(self, other: Any) -> Any:
         return other // int(self)
 
@@ -139,32 +152,41 @@ class Index:
     def __rtruediv__(self, other: Any) -> Any:
         return other / int(self)
 
-    def __pow__(self, other: Any) -> Any:
-        return int(self) ** other
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        return pow(int(self), other, modulus)
 
     def __rpow__(self, other: Any) -> Any:
         return other ** int(self)
 
     def __lshift__(self, other: Any) -> Any:
-        return self * (1 << int(other))
+        return self * (1 << index(other))
+
+    def __rlshift__(self, other: Any) -> Any:
+        return other << int(self)
 
     def __rshift__(self, other: Any) -> Any:
-        return self // (1 << int(other))
+        return self // (1 << index(other))
+
+    def __rrshift__(self, other: Any) -> Any:
+        return other >> int(self)
 
     def __and__(self, other: Any) -> Any:
-        return int(self) & int(other)
+        return int(self) & index(other)
 
     __rand__ = __and__
 
     def __or__(self, other: Any) -> Any:
-        return int(self) | int(other)
+        return int(self) | index(other)
 
     __ror__ = __or__
 
     def __xor__(self, other: Any) -> Any:
-        return int(self) ^ int(other)
+        return int(self) ^ index(other)
 
     __rxor__ = __xor__
+
+    def __invert__(self) -> Any:
+        return -1 - self
 
     def __abs__(self) -> Any:
         return self if self >= 0 else -self
@@ -214,7 +236,7 @@ class Index:
         return format(int(self), spec)
 
     def __round__(self, digits: int | None = None) -> Any:
-        return self
+        return self if digits is None or digits >= 0 else round(int(self), digits)
 
     def __trunc__(self) -> Any:
         return self
@@ -352,7 +374,7 @@ def _settled(index: Index, question: Callable[[npt.NDArray[Any]], Any]) -> Any:
     points = 1
     for depth, loop in enumerate(loops):
         if points * loop.count > MAX_POINTS:  # too many to look at: an outer pass at a time
-            loops[depth - 1].count = 1
+            loops[max(0, depth - 1)].count = 1
             return _settled(index, question)
         points *= loop.count
     answers = np.asarray(question(_values(index, loops)))
