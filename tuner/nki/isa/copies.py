@@ -54,9 +54,6 @@ def _copy(device: Device, dst: NkiTensor, src: NkiTensor, on: Engine) -> Element
         raise NkiValidationError(f"tensor_copy: ScalarE of {device.name} has no such instruction")
     check_on_chip(device, "tensor_copy", on, dst, src)
     check_same_size("tensor_copy", dst, src)
-    if on == Engine.ANY and not device.scalar.tensor_copy:
-        in_psum = Space.PSUM in (dst.space, src.space)
-        on = Engine.VECTOR if in_psum else on  # nothing else is left
     return elementwise("tensor_copy", on, free_size(dst), (dst, src))
 
 
