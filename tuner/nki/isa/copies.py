@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.program import ElementwiseWork, Engine, Space
+from tuner.neuroncore.program import ElementwiseWork, Engine
 from tuner.nki.enums import engine
 from tuner.nki.errors import NkiValidationError
 from tuner.nki.isa.instruction import (
