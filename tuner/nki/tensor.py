@@ -54,15 +54,26 @@ class NkiTensor(View):
         for axis, k in enumerate(keys):
             size, stride = self.shape[axis], self.strides[axis]
             if type(k) is slice:
-                start, extent, step = self._bounds(k, size, axis)
+                start, stop = k.start, k.stop
+                if (
+                    k.step is None
+                    and type(start) is int
+                    and type(stop) is int
+                    and 0 <= start < stop <= size
+                ):
+                    extent, step = stop - start, 1
+                else:
+                    start, extent, step = self._bounds(k, size, axis)
                 shape.append(extent)
-                strides.append(stride * step)
+                strides.append(stride if step == 1 else stride * step)
             else:
                 start = self._index(k, size, axis)
                 if on_chip and axis == 0:
                     shape.append(1)
                     strides.append(stride)
-            if stride % row_elements == 0 and (axis == 0 or not on_chip):
+            if type(start) is int and start == 0:
+                continue
+            if (axis == 0 or not on_chip) and stride % row_elements == 0:
                 row = row + start * (stride // row_elements)
             else:
                 column = column + start * stride
@@ -78,23 +89,34 @@ class NkiTensor(View):
         start: Whole = 0 if key.start is None else key.start
         stop: Whole = size if key.stop is None else key.stop
         step = 1 if key.step is None else int(key.step)
-        start = start + size if extremes(start)[0] < 0 and start < 0 else start
-        stop = stop + size if extremes(stop)[0] < 0 and stop < 0 else stop
-        span = int(stop - start)
-        low, high = extremes(start)
-        if (low < 0 or high + span > size) and type(start) is Index and start + span <= size:
-            low, high = extremes(start)  # the passes that are inside come first
+        if type(start) is int:
+            stop = int(stop)
+            start = start + size if start < 0 else start
+            stop = stop + size if stop < 0 else stop
+            span, low, high = stop - start, start, start
+        else:
+            low, high = extremes(start)
+            if low < 0 and start < 0:
+                start = start + size
+            if type(stop) is not Index and stop < 0:
+                stop = stop + size
+            span = int(stop - start)
+            if (low < 0 or high + span > size) and start + span <= size:
+                low, high = extremes(start)  # the passes that are inside come first
         if low < 0 or span < 1 or high + span > size or step < 1:
             raise NkiValidationError(
                 f"slice {key.start}:{key.stop} of dimension {axis} of {self!r}: "
                 f"expected 0 <= start < stop <= {size}"
             )
-        return start, (span + step - 1) // step, step
+        return start, span if step == 1 else (span + step - 1) // step, step
 
     def _index(self, key: Any, size: int, axis: int) -> Whole:
-        if not isinstance(key, int | Index | np.integer):
+        if type(key) is int:
+            low = high = key
+        elif isinstance(key, Index | int | np.integer):
+            low, high = extremes(key if type(key) is Index else int(key))
+        else:
             raise NotSupportedError(f"indexing a tensor with {type(key).__name__}")
-        low, high = extremes(key if type(key) is Index else int(key))
         if low >= 0 and high < size:
             return key if type(key) is Index else low
         index = key + size if key < 0 else key
@@ -238,7 +260,8 @@ class NkiTensor(View):
                 elements += span
         itemsize = DTYPE_BYTES[self.dtype]
         width = allocation.row_elements * DTYPE_BYTES[allocation.dtype]
-        if (self.column + elements) * itemsize > width:  # it crosses rows
+        on_chip = allocation.buffer.space != Space.HBM
+        if not on_chip and (self.column + elements) * itemsize > width:  # it crosses rows
             return 0, allocation.rows, 0, width
         return self.row, rows, self.column * itemsize, elements * itemsize
 
