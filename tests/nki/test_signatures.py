@@ -83,7 +83,7 @@ def test_function_is_nki_s_or_refuses(module: str, name: str) -> None:
 
 SUPPORTED = {
     "activation, activation_reduce, affine_select, bn_aggr, bn_stats, dma_compute, dma_copy, "
-    "dma_transpose, get_nc_version, iota, max8, memset, nc_matmul, nc_transpose, range_select, "
+    "dma_transpose, exponential, get_nc_version, iota, max8, memset, nc_matmul, nc_stream_shuffle, nc_transpose, range_select, "
     "reciprocal, scalar_tensor_tensor, select_reduce, tensor_copy, tensor_copy_predicated, "
     "tensor_reduce, tensor_scalar, tensor_scalar_cumulative, tensor_scalar_reduce, tensor_tensor, "
     "tensor_tensor_scan"
