@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import device_option, microseconds, parse_params, table
+from tuner.cli.common import (
+    device_option,
+    error_of,
+    microseconds,
+    parse_params,
+    simulator_options,
+    table,
+)
 from tuner.runtime.errors import TunerError
 
 if TYPE_CHECKING:
@@ -40,7 +47,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 )
 @_param
 @device_option
-@click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+@simulator_options
 @_json
 def measure(
     kernel: str,
@@ -49,8 +56,8 @@ def measure(
     args: tuple[str, ...],
     params: tuple[str, ...],
     device: str,
-    policy: str,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Times one config of a kernel.
 
@@ -61,12 +68,12 @@ def measure(
     if ".py:" in kernel:
         if shape or dtype:
             raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
-        problem, config = _file_problem(kernel, args, device, policy), parse_params(params)
+        problem, config = _file_problem(kernel, args, device, options), parse_params(params)
         roofline_us = None
     else:
         if args:
             raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
-        prepared, config = _prepared(kernel, shape, dtype, params, device, policy)
+        prepared, config = _prepared(kernel, shape, dtype, params, device, options)
         problem, roofline_us = prepared.problem, prepared.info.roofline_us
     result = evaluate(load_backend(problem), Candidate(0, config))
     figures = _figures(problem, result, roofline_us)
@@ -117,7 +124,7 @@ def verify(
 
     if oracle_python and not oracle:
         raise TunerError("--oracle-python goes with --oracle nki")
-    prepared, config = _prepared(kernel, shape, dtype, params, device, "nki")
+    prepared, config = _prepared(kernel, shape, dtype, params, device, {})
     arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
     candidate = Candidate(0, config, arguments)
     asked = _oracle(oracle_python) if oracle else None
@@ -158,13 +165,13 @@ def _prepared(
     dtype: str | None,
     params: tuple[str, ...],
     device: str,
-    policy: str,
+    options: dict[str, Any],
 ) -> Any:
     from tuner.job import Job, prepare
 
     if shape is None:
         raise TunerError(f"{kernel}: needs --shape, as in --shape M=1024,K=4096,N=4096")
-    prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, policy=policy))
+    prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, **options))
     chosen = parse_params(params)
     rules = prepared.definition.rules
     default = prepared.info.default
@@ -174,7 +181,9 @@ def _prepared(
     return prepared, rules.checked(kept, prepared.space.scope)
 
 
-def _file_problem(kernel: str, args: tuple[str, ...], device: str, policy: str) -> Problem:
+def _file_problem(
+    kernel: str, args: tuple[str, ...], device: str, options: dict[str, Any]
+) -> Problem:
     from tuner.backends import Problem
     from tuner.kernel import read_kernel
     from tuner.space import parse_argument
@@ -188,7 +197,7 @@ def _file_problem(kernel: str, args: tuple[str, ...], device: str, policy: str) 
     names = [argument.name for argument in arguments]
     if len(set(names)) != len(names):
         raise TunerError(f"{kernel}: an --arg is given twice ({', '.join(names)})")
-    return Problem(read_kernel(path, entry), arguments, device, options={"policy": policy})
+    return Problem(read_kernel(path, entry), arguments, device, options=options)
 
 
 def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -> dict[str, Any]:
@@ -216,11 +225,11 @@ def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -
 
 
 def _print(title: str, figures: dict[str, Any]) -> None:
-    kind, latency = figures["kind"], figures["latency_us"]
-    rows = [["latency", microseconds(latency, kind)]]
-    rows.append(["of which launch", microseconds(figures["launch_us"], kind)])
+    kind, latency, error = figures["kind"], figures["latency_us"], error_of(figures)
+    rows = [["latency", microseconds(latency, kind, error)]]
+    rows.append(["of which launch", microseconds(figures["launch_us"], kind, error)])
     for name, busy in figures["busy_us"].items():
-        rows.append([f"{name} busy", f"{microseconds(busy, kind)}, {busy / latency:.1%}"])
+        rows.append([f"{name} busy", f"{microseconds(busy, kind, error)}, {busy / latency:.1%}"])
     rows += [
         ["HBM read", f"{figures['hbm_read_bytes']:,} bytes"],
         ["HBM written", f"{figures['hbm_written_bytes']:,} bytes"],
