@@ -1,9 +1,10 @@
 """One NeuronCore: devices, memory, and the time a recorded program takes."""
 
 from tuner.neuroncore.device import TAGS, Constant, Device, constants, device, device_names
-from tuner.neuroncore.policy import Policy, policy, policy_names
+from tuner.neuroncore.policy import ON_OVERFLOW, Policy, policy, policy_names
 
 __all__ = [
+    "ON_OVERFLOW",
     "TAGS",
     "Constant",
     "Device",
