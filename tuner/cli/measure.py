@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tuner.backends import Candidate, Measurement, Problem
     from tuner.backends.oracle import Oracle
 
+__all__ = ["asked", "kernel_options", "measure", "verify"]
+
 FAILED, REFUSED = 1, 2
 
 _shape = click.option("--shape", help="Sizes, for a bundled kernel or a search space file.")
@@ -22,25 +24,31 @@ _param = click.option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-@click.command(
-    epilog="Example: nki-tuner measure path/to/file.py:function --arg lhsT=bfloat16[4096,1024] "
-    "--arg rhs=bfloat16[4096,4096] --param tiles_m=4 --device trn2"
-)
-@click.argument("kernel")
-@_shape
-@_dtype
-@click.option(
+_arg = click.option(
     "--arg",
     "args",
     multiple=True,
     metavar="NAME=DTYPE[SIZES]",
     help="A tensor, for FILE.py:FUNCTION.",
 )
-@_param
-@device_option
-@click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+_policy = click.option(
+    "--policy", default="nki", show_default=True, help="The simulator's compiler policy."
+)
+
+
+def kernel_options(command: Any) -> Any:
+    """Adds what names one config of a kernel on a simulated device."""
+    for option in (_policy, device_option, _param, _arg, _dtype, _shape, click.argument("kernel")):
+        command = option(command)
+    return command
+
+
+@click.command(
+    epilog="Example: nki-tuner measure path/to/file.py:function --arg lhsT=bfloat16[4096,1024] "
+    "--arg rhs=bfloat16[4096,4096] --param tiles_m=4 --device trn2"
+)
+@kernel_options
+@click.option("--stalls", is_flag=True, help="Also list what each engine waited for.")
 @_json
 def measure(
     kernel: str,
@@ -50,33 +58,52 @@ def measure(
     params: tuple[str, ...],
     device: str,
     policy: str,
+    stalls: bool,
     as_json: bool,
 ) -> int:
     """Times one config of a kernel.
 
     KERNEL is FILE.py:FUNCTION with an --arg for each tensor, or a bundled kernel with --shape.
     """
-    from tuner.backends import Candidate, evaluate, load_backend
+    from tuner.report import observe
 
-    if ".py:" in kernel:
-        if shape or dtype:
-            raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
-        problem, config = _file_problem(kernel, args, device, policy), parse_params(params)
-        roofline_us = None
-    else:
-        if args:
-            raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
-        prepared, config = _prepared(kernel, shape, dtype, params, device, policy)
-        problem, roofline_us = prepared.problem, prepared.info.roofline_us
-    result = evaluate(load_backend(problem), Candidate(0, config))
+    problem, config, roofline_us = asked(kernel, shape, dtype, args, params, device, policy)
+    result, run = observe(problem, config)
     figures = _figures(problem, result, roofline_us)
+    if run is not None:
+        figures |= {"bound_by": run.bound_by, "stalls_us": run.stalls_us, "ramp_us": run.ramp_us()}
     if as_json:
         click.echo(json.dumps({"config": config, **figures}, indent=1))
     elif result.latency_us is None:
         raise TunerError(f"{kernel} on {device}: {result.status}: {result.reason}")
     else:
         _print(f"{kernel} on {device}", figures)
+        if stalls:
+            _print_stalls(figures)
     return 0 if result.latency_us is not None else REFUSED
+
+
+def asked(
+    kernel: str,
+    shape: str | None,
+    dtype: str | None,
+    args: tuple[str, ...],
+    params: tuple[str, ...],
+    device: str,
+    policy: str,
+) -> tuple[Problem, dict[str, Any], float | None]:
+    """Returns problem, config and roofline of what `kernel_options` name.
+
+    A kernel file has no formula for its roofline: None.
+    """
+    if ".py:" in kernel:
+        if shape or dtype:
+            raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
+        return _file_problem(kernel, args, device, policy), parse_params(params), None
+    if args:
+        raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
+    prepared, config = _prepared(kernel, shape, dtype, params, device, policy)
+    return prepared.problem, config, prepared.info.roofline_us
 
 
 @click.command(
@@ -216,6 +243,8 @@ def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -
 
 
 def _print(title: str, figures: dict[str, Any]) -> None:
+    from tuner.report import largest_stall
+
     kind, latency = figures["kind"], figures["latency_us"]
     rows = [["latency", microseconds(latency, kind)]]
     rows.append(["of which launch", microseconds(figures["launch_us"], kind)])
@@ -233,4 +262,24 @@ def _print(title: str, figures: dict[str, Any]) -> None:
             f"{microseconds(figures['roofline_us'], 'bound')}",
         ],
     ]
+    rows.append(["bound by", figures["bound_by"]])
+    longest = largest_stall(figures["busy_us"], figures["stalls_us"])
+    if longest is not None:
+        us, engine, cause = longest
+        told = f"{engine} waits {microseconds(us, kind)}, {us / latency:.1%}, for {cause}"
+        rows.append(["largest stall", told])
+    if figures["ramp_us"] is not None:
+        low, high = figures["ramp_us"]
+        told = "within the doubt of the ramp's window: the prediction hangs on it"
+        rows.append(["clock ramp", f"between {low:,.1f} and {high:,.1f} us {told} ({kind})"])
     table(title, ["", ""], rows)
+
+
+def _print_stalls(figures: dict[str, Any]) -> None:
+    rows = []
+    for engine, causes in figures["stalls_us"].items():
+        for k, (cause, us) in enumerate(causes.items()):
+            share = f"{us / figures['latency_us']:.1%}"
+            first = "" if k else engine
+            rows.append([first, cause, microseconds(us, figures["kind"]), share])
+    table("what engines and, on average, DMA queues waited for", ["", "cause", "time", ""], rows)
