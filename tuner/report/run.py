@@ -20,8 +20,6 @@ from tuner.runtime.errors import TunerError
 __all__ = ["Run", "largest_stall", "observe"]
 
 NO_WAITS = (FINISHED, RAMP, TABLE)
-HANGS_ON_RAMP = 0.02
-"""From this share of the latency on, the doubt about TensorE's clock is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +71,9 @@ class Run:
         stores = [f"store queue {q}" for q in range(self.policy.store_queues)]
         return (*ENGINES[: Engine.LOAD], *loads, *stores)
 
-    def ramp_us(self) -> tuple[float, float] | None:
-        """Returns the least and greatest latency within the doubt about TensorE's clock.
-
-        None where the prediction does not hang on it.
-        """
-        low, high = sensitivity_us(
-            self.program, self.memory, self.device, self.policy, self.cores_busy
-        )
-        return (low, high) if high - low > HANGS_ON_RAMP * self.prediction.latency_us else None
+    def sensitivity_us(self) -> tuple[float, float]:
+        """Returns the least and greatest latency within the doubt about TensorE's clock."""
+        return sensitivity_us(self.program, self.memory, self.device, self.policy, self.cores_busy)
 
     def facts(self) -> dict[str, Any]:
         """Returns what a reader must know of the run to judge its times."""
