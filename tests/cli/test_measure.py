@@ -29,6 +29,10 @@ TYPES: dict[str, Any] = {
     "hbm_written_bytes": int,
     "sbuf_peak_bytes_per_partition": int,
     "psum_peak_banks": int,
+    "spill_saved_bytes": int,
+    "spill_reloaded_bytes": int,
+    "reread_bytes": int,
+    "error_percent": float,
     "output_bytes": int,
 }
 
