@@ -79,7 +79,13 @@ def run(kernel: LoadedKernel) -> Trace:
 def test_loads_and_runs_against_the_simulated_nki(tmp_path: Path) -> None:
     kernel = loaded(tmp_path, kernel=KERNEL)
     assert run(kernel).outputs == (((8, 8), "float32"),)
-    assert run(kernel).program.tensors[2].site == "kernel.py:12"
+    program = run(kernel).program
+    assert [program.sites[s].place for s in program.site] == [
+        "argument",
+        "kernel.py:11",
+        "kernel.py:12",
+    ]
+    assert [program.lines[line] for line in program.line_of] == ["kernel.py:13", "kernel.py:14"]
 
 
 def test_nothing_stays_in_sys_modules(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def double(x, columns=64, buffers=1, engine="vector", fault="none"):
     if fault == "raises":
         raise ValueError("two\\nlines")  # here: raises
     if fault == "helper":
-        nl.add(x, x)  # here: helper
+        nl.rand(x.shape)  # here: helper
     if fault == "numpy":
         np.linalg.inv(np.zeros((2, 3)))  # here: numpy
     if fault == "loops":

@@ -101,7 +101,7 @@ def test_unknown_names_in_a_problem(
     [
         ("raise RuntimeError('not today')", "cannot be loaded: RuntimeError: not today"),
         ("import no_such_module", "cannot be loaded: ModuleNotFoundError"),
-        ("import nki.collectives", "cannot be loaded: ModuleNotFoundError"),
+        ("import nki.no_such_module", "cannot be loaded: ModuleNotFoundError"),
         ("import sys; sys.exit(3)", "cannot be loaded: SystemExit: 3"),
         ("del double", "unknown function"),
     ],

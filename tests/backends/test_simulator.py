@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.backends.conformance import CONFIG, BackendConformance
 from tests.backends.small_kernel import problem as small_problem
 from tuner.backends import Backend, Candidate, Problem, Status, evaluate, load_backend, make_backend
 from tuner.backends.simulator import compare, random_values
-from tuner.neuroncore.policy import POLICIES, Policy
+from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 
 
@@ -80,18 +81,37 @@ def test_a_reference_of_zeros_accepts_zeros_only() -> None:
 def test_fingerprint_knows_policy_model_and_device(kernel_file: Path) -> None:
     mine = make_backend(small_problem(kernel_file)).fingerprint()
     other = make_backend(small_problem(kernel_file, device="trn1")).fingerprint()
-    assert mine["policy"] == "nki"
+    assert mine["policy"] == "nki:2026"
     assert {name for name in mine if mine[name] != other[name]} == {"device", "device_hash"}
     assert "model_version" in mine
 
 
-def test_fingerprint_changes_with_the_policy(
-    kernel_file: Path, monkeypatch: pytest.MonkeyPatch
+def test_fingerprint_changes_with_the_policy(kernel_file: Path) -> None:
+    mine = make_backend(small_problem(kernel_file)).fingerprint()
+    for options, changed in (
+        ({"policy": "nki:guide"}, {"policy", "policy_hash"}),
+        ({"on_overflow": "spill"}, {"policy_hash"}),
+        ({"cores_busy": 2}, {"cores_busy"}),
+        ({"policy": "nki:2026", "on_overflow": "error", "cores_busy": 1}, set()),
+    ):
+        other = make_backend(small_problem(kernel_file, options=options)).fingerprint()
+        assert {name for name in mine if mine[name] != other[name]} == changed, options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": "gcc"}, "gcc"),
+        ({"on_overflow": "crash"}, "crash"),
+        ({"cores_busy": 9}, r"cores_busy=9: expected 1 to 8 \(trn2\)"),
+        ({"cores_busy": -1}, "cores_busy=-1: expected 1 to 8"),
+    ],
+)
+def test_unknown_options_are_refused(
+    kernel_file: Path, options: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setitem(POLICIES, "other", Policy("other", 1, 1, 1))
-    mine = small_problem(kernel_file)
-    other = small_problem(kernel_file, options={"policy": "other"})
-    assert make_backend(mine).fingerprint() != make_backend(other).fingerprint()
+    with pytest.raises(TunerError, match=message):
+        make_backend(small_problem(kernel_file, options=options))
 
 
 def test_without_a_reference_nothing_can_be_checked(kernel_file: Path) -> None:
@@ -103,27 +123,54 @@ def test_without_a_reference_nothing_can_be_checked(kernel_file: Path) -> None:
     )
 
 
+TOO_LARGE = """
+import nki.isa as nisa
+import nki.language as nl
+
+def double(x):
+    out = nl.ndarray((384, 24576), dtype=nl.float32, buffer=nl.shared_hbm)
+    tiles = []
+    for _ in range(3):
+        tile = nl.ndarray((128, 24576), dtype=nl.float32, buffer=nl.sbuf)
+        nisa.memset(tile, 0.0)
+        tiles.append(tile)
+    for k in range(3):
+        nisa.dma_copy(out[128 * k : 128 * k + 128], tiles[k])
+    return out
+"""
 COMPILED_IN_PREPARE = """
 import sys
+from dataclasses import replace
 from numba.core.dispatcher import Dispatcher
 from tests.backends.small_kernel import problem
 from tuner.backends import Candidate, evaluate, load_backend
 from tuner.job import Job, prepare
 
-small = load_backend(problem(sys.argv[1]))
+kernel, large, core, policy = sys.argv[1:]
+options = {"policy": policy, "on_overflow": "spill"}
+small = load_backend(problem(kernel, device=core, options=options))
 modules = [module for name, module in sys.modules.items() if name.startswith("tuner.")]
-functions = [f for m in modules for f in vars(m).values() if isinstance(f, Dispatcher)]
-before = [list(f.signatures) for f in functions]
-matmul = load_backend(prepare(Job("matmul", "M=256,K=512,N=1024")).problem)
-results = [evaluate(small, Candidate(0, {})), evaluate(matmul, Candidate(0, {}))]
-assert [r.status for r in results] == ["correct", "correct"], results
-assert any(before), before
-assert [list(f.signatures) for f in functions] == before
+functions = {f for m in modules for f in vars(m).values() if isinstance(f, Dispatcher)}
+before = {f: list(f.signatures) for f in functions}
+assert any(before.values()), before
+product = prepare(Job("matmul", "M=256,K=512,N=1024", device=core)).problem
+problems = [replace(product, options=options), problem(large, device=core, options=options)]
+backends = [small, *map(load_backend, problems)]
+results = [evaluate(backend, Candidate(0, {})) for backend in backends]
+assert [r.status for r in results] == ["correct"] * 3, results
+assert results[2].figures["spill_saved_bytes"] >= 128 * 98304, results[2]
+late = [f.py_func.__qualname__ for f in functions if list(f.signatures) != before[f]]
+assert not late, late
 """
 
 
-def test_a_candidate_finds_the_simulator_compiled(kernel_file: Path) -> None:
-    words = [sys.executable, "-c", COMPILED_IN_PREPARE, str(kernel_file)]
+@pytest.mark.parametrize(
+    ("core", "name"), [("trn2", "nki"), ("trn2", "nki:guide"), ("trn1", "beta1")]
+)
+def test_a_candidate_finds_the_simulator_compiled(kernel_file: Path, core: str, name: str) -> None:
+    large = kernel_file.with_name("large.py")
+    large.write_text(TOO_LARGE)
+    words = [sys.executable, "-c", COMPILED_IN_PREPARE, str(kernel_file), str(large), core, name]
     root = Path(__file__).parents[2]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

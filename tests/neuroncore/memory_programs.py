@@ -16,11 +16,13 @@ from tuner.neuroncore.program import (
     ACCUMULATED,
     READ,
     WRITTEN,
+    DmaWork,
     ElementwiseWork,
     Engine,
     Program,
     Site,
     Space,
+    Work,
 )
 
 WORK = ElementwiseWork("tensor_copy", Engine.VECTOR, 1, ())
@@ -52,6 +54,7 @@ class Builder:
 
     tensors: list[tuple[Space, int, int, Site]] = field(default_factory=list)
     instructions: list[list[tuple[int, int, int, int, int, int]]] = field(default_factory=list)
+    loads: dict[int, Work] = field(default_factory=dict)
 
     def tensor(
         self,
@@ -79,6 +82,14 @@ class Builder:
                 accesses.append((tensor, mode, *rest))
         self.instructions.append(accesses)  # type: ignore[arg-type]
 
+    def load(self, tile: int | Rectangle, source: int | Rectangle) -> None:
+        """Appends a load from HBM."""
+        _, rows, row_bytes, _ = self.tensors[tile if isinstance(tile, int) else tile[0]]
+        self.loads[len(self.instructions)] = DmaWork(
+            Engine.LOAD, rows, 1, row_bytes, False, read_bytes=rows * row_bytes
+        )
+        self.add([tile], [source])
+
     def whole(self, tensor: int) -> Rectangle:
         _, rows, row_bytes, _ = self.tensors[tensor]
         return tensor, 0, rows, 0, row_bytes
@@ -87,9 +98,12 @@ class Builder:
         sites = list(dict.fromkeys(site for *_, site in self.tensors))
         count = len(self.instructions)
         accesses = [access for row in self.instructions for access in row]
+        works = list(dict.fromkeys([WORK, *self.loads.values()]))
         return Program(
-            works=(WORK,),
-            work_of=np.zeros(count, np.int32),
+            works=tuple(works),
+            work_of=np.array(
+                [works.index(self.loads.get(i, WORK)) for i in range(count)], np.int32
+            ),
             lines=("kernel.py:1", "kernel.py:2"),
             line_of=np.arange(count, dtype=np.int32) % 2,
             first_access=np.cumsum([0, *map(len, self.instructions)], dtype=np.int64),
@@ -106,17 +120,19 @@ def _rectangle(random: Random, builder: Builder, recent: float) -> Rectangle:
     """A rectangle of some tensor; one of the last five with a probability of `recent`."""
     count = len(builder.tensors)
     tensor = random.randrange(max(0, count - 5) if random.random() < recent else 0, count)
+    return builder.whole(tensor) if random.random() < 0.6 else _part(random, builder, tensor)
+
+
+def _part(random: Random, builder: Builder, tensor: int) -> Rectangle:
     _, rows, row_bytes, _ = builder.tensors[tensor]
-    if random.random() < 0.6:
-        return builder.whole(tensor)
     row, byte = random.randrange(rows), random.randrange(row_bytes)
     return tensor, row, random.randint(row + 1, rows), byte, random.randint(byte + 1, row_bytes)
 
 
 @st.composite
-def programs(draw: st.DrawFn, unit: int = 512, widest: int = 3) -> Program:
+def programs(draw: st.DrawFn, unit: int = 512, widest: int = 3, loading: bool = False) -> Program:
     """Small programs: a few sites that allocate again and again, tensors of up to three units in
-    SBUF and up to `widest` banks in PSUM.
+    SBUF and up to `widest` banks in PSUM; some of them mostly load from what is never written.
     """
     spaces = [Space.SBUF, Space.PSUM, *draw(st.lists(st.sampled_from(Space), max_size=3))]
     steps = draw(st.sampled_from([1, 2, 4, 8, 12, 20, 30, 30, 40, 40, 60]))
@@ -127,6 +143,8 @@ def programs(draw: st.DrawFn, unit: int = 512, widest: int = 3) -> Program:
     ]
     density, recent = random.uniform(0.2, 1), random.random()
     builder = Builder()
+    share = random.choice([0, 0.3, 0.7]) if loading else 0
+    sources = [builder.tensor(Space.HBM, 20, "argument", looped=False) for _ in range(2 * loading)]
     for _ in range(steps):
         if not builder.tensors or random.random() < density:
             place, space, looped = random.choice(sites)
@@ -134,8 +152,16 @@ def programs(draw: st.DrawFn, unit: int = 512, widest: int = 3) -> Program:
             if space == Space.PSUM:
                 row_bytes = BANK_BYTES * random.randint(1, widest) - random.randint(0, 100)
             builder.tensor(space, row_bytes, place, looped=looped, rows=random.randint(1, 2))
+        tiles = [t for t, (space, *_) in enumerate(builder.tensors) if space != Space.HBM]
+        if tiles and random.random() < share:
+            tile = random.choice(tiles)
+            to = builder.whole(tile) if random.random() < 0.9 else _part(random, builder, tile)
+            builder.load(to, _part(random, builder, random.choice(sources)))
+            continue
         first = [_rectangle(random, builder, recent) for _ in range(random.randint(0, 2))]
         reads = [_rectangle(random, builder, recent) for _ in range(random.randint(0, 2))]
+        if share:  # sources stay as they are, mostly
+            first = [one for one in first if one[0] not in sources or random.random() < 0.05]
         if random.random() < 0.8:
             builder.add(first, reads)
         else:

@@ -142,7 +142,7 @@ def small(name: str, sbuf_bytes: int) -> Device:
 
 _ELEMENTS = st.sampled_from([1, 40, 512, 3000])
 _COMPUTE = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD, Engine.ANY)
-_OPCODES = ("tensor_copy", "tensor_tensor", "memset", "activation")
+_OPCODES = ("tensor_copy", "tensor_tensor", "memset", "activation", "tensor_scalar")
 _TILES = [(0, 128, 0, 128)] * 4 + [(0, 64, 0, 128), (64, 64, 0, 128), (32, 32, 64, 64)]
 _CUTS = {PARTITIONS: [0, 1, 32, 64, 96, PARTITIONS]}
 
@@ -203,6 +203,8 @@ def _instructions(draw: st.DrawFn, builder: Builder, among: list[int], tiled: bo
         )
         if opcode == "activation":
             work_on = work_on._replace(table=draw(st.sampled_from(["", "exp", "tanh"])))
+        if opcode == "tensor_scalar":
+            work_on = work_on._replace(table=draw(st.sampled_from(["", "copy"])))
         modes = [WRITTEN, draw(st.sampled_from([READ, READ, WRITTEN])), READ, READ]
         wanted = [draw(sbuf if s == Space.SBUF else psum) for s in spaces]
         builder.add_modes(work_on, list(zip(modes, wanted, strict=False)))

@@ -115,10 +115,15 @@ def engine(work: Work, policy: Policy) -> Engine:
         return work.engine
     assert isinstance(work, ElementwiseWork)
     names = {"vector": Engine.VECTOR, "scalar": Engine.SCALAR, "gpsimd": Engine.GPSIMD}
-    drains = work.opcode == "tensor_copy" and work.operands[1].space == Space.PSUM
     if work.opcode == "memset":
         return names[policy.memset_engine]
-    return names[policy.copy_engine] if drains else Engine.VECTOR
+    if work.opcode == "tensor_copy" and work.operands[1].space == Space.PSUM:
+        return names[policy.copy_engine]
+    if work.opcode == "tensor_copy":
+        return names[policy.move_engine]
+    if work.opcode == "tensor_scalar" and work.table != "":
+        return names[policy.scale_engine]
+    return Engine.VECTOR
 
 
 def places(program: Program, policy: Policy) -> list[Place]:

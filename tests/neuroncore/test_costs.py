@@ -174,10 +174,15 @@ def test_scalar_engine_of_trn1_copies_as_it_activates() -> None:
 def test_policy_settles_the_engine() -> None:
     drain = elementwise(Engine.ANY, 512, SBUF, PSUM)
     copy, memset = elementwise(Engine.ANY, 512), elementwise(Engine.ANY, 512, PSUM, opcode="memset")
-    for rules, engine in (("nki", VECTOR), ("beta1", SCALAR), ("beta1:2.20", VECTOR)):
-        assert of(drain, rules=rules) == of(drain._replace(engine=engine))
-        assert of(copy, rules=rules) == of(copy._replace(engine=VECTOR))
-        assert of(memset, rules=rules) == of(memset._replace(engine=GPSIMD))
+    for rules, drains, copies, clears in (
+        ("nki", VECTOR, VECTOR, GPSIMD),
+        ("nki:guide", VECTOR, VECTOR, VECTOR),
+        ("beta1", SCALAR, SCALAR, GPSIMD),
+        ("beta1:2.20", VECTOR, GPSIMD, GPSIMD),
+    ):
+        assert of(drain, rules=rules) == of(drain._replace(engine=drains))
+        assert of(copy, rules=rules) == of(copy._replace(engine=copies))
+        assert of(memset, rules=rules) == of(memset._replace(engine=clears))
 
 
 def test_passes_of_float32() -> None:

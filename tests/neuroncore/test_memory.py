@@ -134,6 +134,48 @@ def test_large_tensor_takes_over_several_small_ones() -> None:
     assert heirs(plan(b, 4096)) == {4: [0, 1, 2]}
 
 
+def one_by_one(sizes: list[int]) -> Builder:
+    """Tensors of different places, each gone when the next one comes."""
+    b = Builder()
+    for line, size in enumerate(sizes):
+        b.add([b.tensor(SBUF, size, f"kernel.py:{line}")])
+    return b
+
+
+def test_large_tensor_takes_a_piece_that_is_enough_before_small_ones() -> None:
+    sizes = [512, 1024, 2048, 512]  # 4096 in all
+    assert heirs(plan(one_by_one([*sizes, 1024]), 4096)) == {4: [1]}
+    assert heirs(plan(one_by_one([*sizes, 1028]), 4096)) == {4: [2]}
+    assert heirs(plan(one_by_one([*sizes, 2052]), 4096)) == {4: [0, 1, 2]}
+    assert heirs(plan(one_by_one([*sizes, 1024, 1536, 512]), 4096)) == {4: [1], 5: [2], 6: [0]}
+
+
+def test_what_is_left_of_a_piece_may_be_enough() -> None:
+    assert heirs(plan(one_by_one([512, 3584, 2048, 1536, 512]), 4096)) == {
+        2: [1],
+        3: [1],
+        4: [0],
+    }
+
+
+def test_fresh_memory_goes_before_a_piece() -> None:
+    assert heirs(plan(one_by_one([512, 2048, 1024, 1024]), 4096)) == {3: [0]}
+
+
+@pytest.mark.parametrize(("small_ones", "taken"), [(63, [63]), (64, [*range(64)])])
+def test_a_piece_is_looked_for_among_the_oldest_64(small_ones: int, taken: list[int]) -> None:
+    """The large piece is the next one after so many small ones of 4 bytes each."""
+    sizes = [*[4] * small_ones, 4096]
+    b = one_by_one([*sizes, 256])
+    assert heirs(plan(b, sum(sizes))) == {len(sizes): taken}
+
+
+def test_pieces_of_which_nothing_is_left_do_not_count() -> None:
+    sizes = [*[4] * 64, 4096]
+    b = one_by_one([*sizes, 4, 256])  # the first of the small ones is gone
+    assert heirs(plan(b, sum(sizes))) == {65: [0], 66: [64]}
+
+
 def test_memory_is_taken_over_once() -> None:
     b = Builder()
     for _ in range(3):
@@ -264,7 +306,13 @@ class Expected:
             given = min(need - len(own), fresh // 4)
             fresh -= 4 * given
             others = [k for k in range(len(freed)) if k not in set(own)]
-            taken = own + others[: need - len(own) - given]
+            wanted = need - len(own) - given
+            for piece in list(dict.fromkeys(freed[k][1] for k in others))[:64]:
+                of_piece = [k for k in others if freed[k][1] == piece]
+                if len(of_piece) >= wanted:
+                    others = of_piece
+                    break
+            taken = own + others[:wanted]
             heirs[t] = sorted({freed[k][1] for k in taken})
             freed = [piece for k, piece in enumerate(freed) if k not in set(taken)]
         return {t: those for t, those in heirs.items() if those}

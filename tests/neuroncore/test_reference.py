@@ -19,6 +19,7 @@ from tuner.neuroncore.program import Program
 from tuner.neuroncore.queues import queues
 from tuner.neuroncore.simulation import run
 
+ENGINES = ["vector", "scalar"]
 NAMES = ["nki", "nki:guide", "beta1", "beta1:2.20"]
 
 
@@ -35,6 +36,10 @@ def policies(draw: st.DrawFn) -> Policy:
         rotation_depth=draw(st.integers(1, 3)),
         tensor_window=draw(st.sampled_from([1, 1, 2, 5])),
         vector_window=draw(st.sampled_from([1, 1, 2, 5])),
+        copy_engine=draw(st.sampled_from(ENGINES)),
+        move_engine=draw(st.sampled_from([*ENGINES, "gpsimd"])),
+        scale_engine=draw(st.sampled_from([*ENGINES, "gpsimd"])),
+        memset_engine=draw(st.sampled_from([*ENGINES, "gpsimd"])),
     )
 
 

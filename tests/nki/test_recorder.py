@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,42 @@ import pytest
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import hbm, psum, recorded, sbuf
-from tuner.neuroncore import device
-from tuner.neuroncore.program import DmaWork, ElementwiseWork, Engine, MatmulWork, Operand, Space
+from tuner.neuroncore import device, policy
+from tuner.neuroncore.memory import MemoryPlan, plan_memory
+from tuner.neuroncore.ports import LOADS_TABLE, ports
+from tuner.neuroncore.program import (
+    ACCUMULATED,
+    READ,
+    WRITTEN,
+    DmaWork,
+    ElementwiseWork,
+    Engine,
+    MatmulWork,
+    Operand,
+    Program,
+    Space,
+)
+from tuner.neuroncore.queues import engines_of
 from tuner.nki import NkiValidationError
 from tuner.nki.recorder import trace
 from tuner.space import Argument
 
 TRN2 = device("trn2")
 SQUARE = [Argument("x", (64, 64), "bfloat16")]
+
+
+def accesses(program: Program) -> list[list[tuple[int, tuple[int, ...]]]]:
+    """Of each instruction: mode and (tensor, rows, bytes) of every access."""
+    rows = [(mode, (t, *box)) for t, mode, *box in program.accesses.tolist()]
+    return [rows[a:b] for a, b in pairwise(program.first_access.tolist())]
+
+
+def matmuls(program: Program) -> list[MatmulWork]:
+    return [work for work in program.works if isinstance(work, MatmulWork)]
+
+
+def plan(program: Program) -> MemoryPlan:
+    return plan_memory(program, TRN2, policy("nki"))
 
 
 def double(x: Any, times: int = 1) -> Any:
@@ -36,21 +65,27 @@ def test_program_of_a_kernel() -> None:
     program = trace(double, SQUARE, {"times": 2}, TRN2).program
     on_tile = tuple([Operand(Space.SBUF, 2, 1)] * 3)
     assert program.works == (
-        DmaWork(Engine.LOAD, 64, 1, 128, True),
-        ElementwiseWork("tensor_tensor", Engine.VECTOR, 64, on_tile),
-        DmaWork(Engine.STORE, 64, 1, 128, True),
+        DmaWork(Engine.LOAD, 64, 1, 128, True, read_bytes=8192),
+        ElementwiseWork("tensor_tensor", Engine.ANY, 64, on_tile),
+        DmaWork(Engine.STORE, 64, 1, 128, True, written_bytes=8192),
     )
     assert program.work_of.tolist() == [0, 1, 2] * 2
-    tensors = [(t.space, t.bytes, t.name) for t in program.tensors]
-    assert tensors == [
-        (Space.HBM, 8192, "x"),
-        (Space.HBM, 8192, ""),
-        (Space.SBUF, 128, "tile"),
-        (Space.SBUF, 128, "tile"),
+    names = [program.sites[site].name for site in program.site]
+    columns = (program.space, program.rows, program.row_bytes, names)
+    assert list(zip(*columns, strict=True)) == [
+        (Space.HBM, 64, 128, "x"),
+        (Space.HBM, 64, 128, ""),
+        (Space.SBUF, 64, 128, "tile"),
+        (Space.SBUF, 64, 128, "tile"),
     ]
-    spans = [[program.ranges[r].tolist() for r in row if r >= 0] for row in program.operands]
-    x, out, t = [0, 0, 8192], [1, 0, 8192], [2, 0, 128]
-    assert spans[:3] == [[t, x], [t, t, t], [out, t]]
+    found = accesses(program)
+    for first, tile in ((0, 2), (3, 3)):
+        x, out, t = ((tensor, 0, 64, 0, 128) for tensor in (0, 1, tile))
+        assert found[first : first + 3] == [
+            [(WRITTEN, t), (READ, x)],
+            [(WRITTEN, t), (READ, t), (READ, t)],
+            [(WRITTEN, out), (READ, t)],
+        ]
     assert (program.hbm_read_bytes, program.hbm_written_bytes) == (2 * 8192, 2 * 8192)
     assert program.flops == 0
 
@@ -58,10 +93,10 @@ def test_program_of_a_kernel() -> None:
 def test_site_is_the_line_of_the_allocation() -> None:
     line = inspect.getsourcelines(double)[1]
     program = trace(double, SQUARE, {"times": 2}, TRN2).program
-    sites = [info.site for info in program.tensors[1:]]
-    assert sites == [f"test_recorder.py:{line + n}" for n in (1, 3, 3)]
+    sites = [program.sites[site].place for site in program.site]
+    assert sites == ["argument", *(f"test_recorder.py:{line + n}" for n in (1, 3, 3))]
 
-    zeros = recorded(lambda: nl.zeros((8, 8), nl.float32)).tensors[0].site
+    zeros = recorded(lambda: nl.zeros((8, 8), nl.float32)).sites[0].place
     assert zeros == f"test_recorder.py:{inspect.currentframe().f_lineno - 1}"  # type: ignore[union-attr]
 
 
@@ -74,16 +109,50 @@ def test_flops_count_every_matmul() -> None:
 
     program = recorded(body)
     assert program.flops == 3 * 2 * 10 * 20 * 30 + 2 * 10 * 20 * 5
-    assert program.works == (MatmulWork(30, 10, 20, False), MatmulWork(5, 10, 20, True))
+    assert [work._replace(tile=(0, 128, 0, 128)) for work in matmuls(program)] == [
+        MatmulWork(30, 10, 20, itemsize=2),
+        MatmulWork(5, 10, 20, itemsize=4),
+    ]
 
 
-def test_ranges_are_bytes_of_a_partition() -> None:
+def test_accesses_are_rows_and_bytes_of_a_partition() -> None:
     def body() -> None:
         t = sbuf(128, 4, 64)
         nisa.memset(t[0:64, 1, nl.ds(8, 16)], 0.0)
         nisa.memset(t[64:128, 1:3, 8:24], 0.0)
 
-    assert recorded(body).ranges.tolist() == [[0, 144, 176], [0, 144, 304]]
+    assert accesses(recorded(body)) == [
+        [(WRITTEN, (0, 0, 64, 144, 176))],
+        [(WRITTEN, (0, 64, 128, 144, 304))],
+    ]
+
+
+def test_accesses_of_hbm_are_rows_and_bytes_of_the_last_dimension() -> None:
+    def body() -> None:
+        t = hbm(4, 8, 64)
+        nisa.dma_copy(sbuf(8, 32), t[1, :, 32:64])
+        nisa.dma_copy(t[1:3, 2, :], sbuf(2, 64))
+
+    found = accesses(recorded(body))
+    assert found[0][1] == (READ, (0, 8, 16, 64, 128))
+    assert found[1][0] == (WRITTEN, (0, 10, 19, 0, 128))  # the smallest rectangle around it
+
+
+def test_a_matmul_that_adds_says_so() -> None:
+    def body() -> None:
+        left, right, sums = sbuf(30, 10), sbuf(30, 20), psum(10, 20)
+        nisa.nc_matmul(sums, left, right, accumulate=False)
+        nisa.nc_matmul(sums, left, right, accumulate=True)
+
+    modes = [[mode for mode, _ in row] for row in accesses(recorded(body))]
+    assert modes == [[WRITTEN, READ, READ], [ACCUMULATED, READ, READ]]
+
+
+def test_lines_are_the_kernel_s() -> None:
+    line = inspect.getsourcelines(double)[1]
+    program = trace(double, SQUARE, {"times": 2}, TRN2).program
+    lines = [program.lines[n] for n in program.line_of]
+    assert lines == [f"test_recorder.py:{line + n}" for n in (4, 5, 6)] * 2
 
 
 def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
@@ -105,19 +174,28 @@ def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
 
     program = recorded(body)
     found = [program.works[w] for w in program.work_of]
-    assert found[0::2] == [DmaWork(Engine.LOAD, *work) for _, work in views]
-    assert found[1::2] == [DmaWork(Engine.STORE, *work) for _, work in views]
+    sizes = [work[0] * work[1] * work[2] for _, work in views]
+    assert found[0::2] == [
+        DmaWork(Engine.LOAD, *work, read_bytes=size)
+        for (_, work), size in zip(views, sizes, strict=True)
+    ]
+    assert found[1::2] == [
+        DmaWork(Engine.STORE, *work, written_bytes=size)
+        for (_, work), size in zip(views, sizes, strict=True)
+    ]
 
 
-def test_activation_table_is_loaded_when_the_function_changes() -> None:
+def test_activations_name_the_table_they_need() -> None:
     def body() -> None:
         for op in (nl.exp, nl.exp, nl.copy, nl.exp):
             nisa.activation(sbuf(8, 8), op, sbuf(8, 8))
 
     program = recorded(body)
     works = [program.works[w] for w in program.work_of]
-    loads = [work.loads_table for work in works if isinstance(work, ElementwiseWork)]
-    assert loads == [True, False, True, True]
+    tables = [work.table for work in works if isinstance(work, ElementwiseWork)]
+    assert tables == ["exp", "exp", "copy", "exp"]
+    loads = ports(program, plan(program), TRN2, engines_of(program, policy("nki"))) & LOADS_TABLE
+    assert (loads != 0).tolist() == [True, False, True, True]
 
 
 def test_inner_stride_is_the_innermost_dimension_s() -> None:

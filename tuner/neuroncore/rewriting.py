@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tuner.neuroncore.compiled import compiled
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import live_ranges
+from tuner.neuroncore.memory import demand
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.program import DmaWork, Engine, Program, Space
 
@@ -81,8 +81,8 @@ def _rename(first_access: Any, accesses: Any, rows: Any, row_bytes: Any, may: An
                 and accesses[a, 3] - accesses[a, 2] == rows[t]
                 and accesses[a, 5] - accesses[a, 4] == row_bytes[t]
             )
-            for other in range(begin, end):  # not what it reads itself
-                whole = whole and (accesses[other, 1] != 0 or accesses[other, 0] != t)
+            for other in range(begin, end):  # nor does it read any of it
+                whole = whole and (other == a or accesses[other, 0] != t)
             if whole and used[t] and may[t]:
                 current[t] = count
                 original[count] = t
@@ -98,29 +98,44 @@ def _hoisted(program: Program, device: Device) -> Program:
         [isinstance(work, DmaWork) and work.engine == Engine.LOAD for work in program.works], bool
     )
     looped = np.array([site.looped for site in program.sites], bool)
-    content, final = _contents(
-        program.work_of, program.first_access, program.accesses, len(program.space)
+    loads = loads[program.work_of]
+    content, final, complete = _contents(
+        program.work_of,
+        np.where(loads, -1, program.line_of),
+        program.first_access,
+        program.accesses,
+        program.space == Space.HBM,
     )
-    same = _first_alike(program, content, final & looped[program.site])
-    repeated = _repeated_loads(loads[program.work_of], program.first_access, program.accesses, same)
-    kept = _kept(program, device, same, repeated)
+    same = _first_alike(program, content, complete, final & looped[program.site])
+    repeated = _repeated_loads(loads, program.first_access, program.accesses, same)
+    if not repeated.any():
+        return program
+    place = _together(
+        program.first_access, program.accesses, program.site, len(program.sites), repeated
+    )
+    kept = _kept(program, device, same, repeated, place[program.site])
     if not kept.any():
         return program
     return _without(program, np.where(kept, same, np.arange(len(same))))
 
 
 @compiled
-def _contents(work_of: Any, first_access: Any, accesses: Any, tensors: Any) -> Any:
-    """Returns a hash of how each tensor came by its contents, and whether it was written before it
-    was read, for good.
+def _contents(work_of: Any, line_of: Any, first_access: Any, accesses: Any, in_hbm: Any) -> Any:
+    """Returns a hash of how each tensor came by its contents, whether it was written before it was
+    read, for good, and the instruction that wrote it last.
+
+    Lines count as well as works (-1: they do not): of a sum and a product the works are the same.
     """
+    tensors = len(in_hbm)
+    complete = np.full(tensors, -1, np.int64)
     content = np.arange(tensors).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     written = np.zeros(tensors, np.bool_)
     read = np.zeros(tensors, np.bool_)
     final = np.ones(tensors, np.bool_)
     for i in range(len(work_of)):
         begin, end = first_access[i], first_access[i + 1]
-        inputs = np.uint64(work_of[i] + 1)
+        inputs = np.uint64(work_of[i] + 1) * np.uint64(0xC2B2AE3D27D4EB4F)
+        inputs += np.uint64(line_of[i] + 1)
         for a in range(begin, end):
             t = accesses[a, 0]
             if accesses[a, 1] != 1:  # read, or added to
@@ -135,17 +150,23 @@ def _contents(work_of: Any, first_access: Any, accesses: Any, tensors: Any) -> A
                 read[t] = True
                 continue
             final[t] = final[t] and not read[t]
-            before = content[t] if written[t] else np.uint64(7)
+            before = content[t] if written[t] or in_hbm[t] else np.uint64(7)
             content[t] = (before ^ (inputs + np.uint64(a - begin))) * np.uint64(0xFF51AFD7ED558CCD)
             content[t] ^= content[t] >> np.uint64(29)
             written[t] = True
-    return content, final & written
+            complete[t] = i
+    return content, final & written, complete
 
 
-def _first_alike(program: Program, content: Any, final: npt.NDArray[np.bool_]) -> Ints:
-    """Returns for each tensor the first one with the same contents, itself for most."""
+def _first_alike(
+    program: Program, content: Any, complete: Ints, final: npt.NDArray[np.bool_]
+) -> Ints:
+    """Returns for each tensor the first one that is complete with the same contents; itself for
+    most.
+    """
     same = np.arange(len(content))
     mine = np.flatnonzero(final & (program.space == Space.SBUF))
+    mine = mine[np.argsort(complete[mine], kind="stable")]
     keys = np.stack([content[mine], program.row_bytes[mine], program.rows[mine]], axis=1)
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     same[mine] = mine[first[group.ravel()]]
@@ -170,30 +191,72 @@ def _repeated_loads(loads: Any, first_access: Any, accesses: Any, same: Any) -> 
     return repeated
 
 
+@compiled
+def _together(first_access: Any, accesses: Any, site: Any, sites: Any, repeated: Any) -> Any:
+    """Takes out of `repeated` what an instruction writes that must stay for something else.
+
+    Returns for each site the first of those that are decided on together, as one instruction
+    writes to all of them.
+    """
+    changed = True
+    while changed:
+        changed = False
+        for i in range(len(first_access) - 1):
+            some, every = False, True
+            for a in range(first_access[i], first_access[i + 1]):
+                if accesses[a, 1] != 0:
+                    some = some or repeated[accesses[a, 0]]
+                    every = every and repeated[accesses[a, 0]]
+            if some and not every:
+                for a in range(first_access[i], first_access[i + 1]):
+                    if accesses[a, 1] != 0:
+                        repeated[accesses[a, 0]] = False
+                changed = True
+    first = np.arange(sites)
+    changed = True
+    while changed:
+        changed = False
+        for i in range(len(first_access) - 1):
+            least = sites
+            for a in range(first_access[i], first_access[i + 1]):
+                if accesses[a, 1] != 0 and repeated[accesses[a, 0]]:
+                    least = min(least, first[site[accesses[a, 0]]])
+            for a in range(first_access[i], first_access[i + 1]):
+                if accesses[a, 1] != 0 and first[site[accesses[a, 0]]] > least:
+                    first[site[accesses[a, 0]]] = least
+                    changed = True
+    return first
+
+
 def _kept(
-    program: Program, device: Device, same: Ints, repeated: npt.NDArray[np.bool_]
+    program: Program,
+    device: Device,
+    same: Ints,
+    repeated: npt.NDArray[np.bool_],
+    place: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
     """Decides place by place, what is computed last first, whether SBUF has room to keep it."""
-    first, last = live_ranges(program)
+    asked = demand(program, device)
+    first, last, room = asked.first, asked.last, asked.room_bytes
     kept = np.zeros(len(same), bool)
     steps = np.zeros(len(program) + 2, np.int64)
     on_chip = (program.space == Space.SBUF) & (last >= 0)
-    np.add.at(steps, first[on_chip], program.row_bytes[on_chip])
-    np.add.at(steps, last[on_chip] + 1, -program.row_bytes[on_chip])
+    np.add.at(steps, first[on_chip], room[on_chip])
+    np.add.at(steps, last[on_chip] + 1, -room[on_chip])
     live = np.cumsum(steps)
-    sites = np.unique(program.site[repeated])
-    start = {site: first[repeated & (program.site == site)].min() for site in sites}
-    for site in sorted(sites, key=lambda s: -int(start[s])):
-        group = np.flatnonzero(repeated & (program.site == site))
+    places = np.unique(place[repeated])
+    start = {p: first[repeated & (place == p)].min() for p in places}
+    for p in sorted(places, key=lambda p: -int(start[p])):
+        group = np.flatnonzero(repeated & (place == p))
         longer = live.copy()
         change = np.zeros_like(steps)
         until = last.copy()
         np.maximum.at(until, same[group], last[group])
         keepers = np.unique(same[group])
-        np.add.at(change, last[keepers] + 1, program.row_bytes[keepers])
-        np.add.at(change, until[keepers] + 1, -program.row_bytes[keepers])
-        np.add.at(change, first[group], -program.row_bytes[group])
-        np.add.at(change, last[group] + 1, program.row_bytes[group])
+        np.add.at(change, last[keepers] + 1, room[keepers])
+        np.add.at(change, until[keepers] + 1, -room[keepers])
+        np.add.at(change, first[group], -room[group])
+        np.add.at(change, last[group] + 1, room[group])
         longer += np.cumsum(change)
         if longer.max() <= device.sbuf.usable_bytes_per_partition:
             kept[group] = True

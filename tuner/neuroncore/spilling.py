@@ -195,7 +195,8 @@ def _plain_loads(program: Program) -> npt.NDArray[np.bool_]:
     """Returns which instructions load all of a tile from a tensor that nothing ever writes."""
     accesses = program.accesses
     loads = [isinstance(w, DmaWork) and w.engine == Engine.LOAD for w in program.works]
-    plain = np.array(loads, bool)[program.work_of] & (np.diff(program.first_access) == 2)
+    plain: npt.NDArray[np.bool_] = np.array(loads, bool)[program.work_of]
+    plain &= np.diff(program.first_access) == 2
     written = np.zeros(len(program.space), bool)
     written[accesses[accesses[:, MODE] != READ, TENSOR]] = True
     at = np.flatnonzero(plain)
@@ -203,7 +204,8 @@ def _plain_loads(program: Program) -> npt.NDArray[np.bool_]:
     tall = to[:, ROW_HIGH] - to[:, ROW_LOW] == program.rows[to[:, TENSOR]]
     wide = to[:, BYTE_HIGH] - to[:, BYTE_LOW] == program.row_bytes[to[:, TENSOR]]
     whole = tall & wide & (to[:, MODE] == WRITTEN)
-    plain[at] = whole & (source[:, MODE] == READ) & ~written[source[:, TENSOR]]
+    lasts = (program.space[source[:, TENSOR]] == Space.HBM) & ~written[source[:, TENSOR]]
+    plain[at] = whole & lasts & (source[:, MODE] == READ)
     return np.asarray(plain, bool)
 
 
