@@ -51,6 +51,10 @@ def marks(text: str) -> list[bool]:
 QUALIFY = {
     "plain": "for i in range(4):\n    put(tile, i + 1)",
     "affine_range": "for i in nl.affine_range(1, 9, 2):\n    put(tile, i + 1)",
+    "functions of nki named as what changes a container": """
+for i in range(4):
+    nisa.tensor_copy(tile[:, 0:8], nl.add(tile[:, i : i + 8], tile[:, 0:8]))
+""",
     "no_pass": "for i in range(0):\n    put(tile, i + 1)",
     "backwards": "for i in range(8, 0, -3):\n    put(tile, i)",
     "names of this pass": """
