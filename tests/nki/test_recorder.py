@@ -13,7 +13,17 @@ import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import hbm, psum, recorded, sbuf
 from tuner.neuroncore import device
-from tuner.neuroncore.program import DmaWork, ElementwiseWork, Engine, MatmulWork, Operand, Space
+from tuner.neuroncore.program import (
+    READ,
+    ROW_LOW,
+    WRITTEN,
+    DmaWork,
+    ElementwiseWork,
+    Engine,
+    MatmulWork,
+    Operand,
+    Space,
+)
 from tuner.nki import NkiValidationError
 from tuner.nki.recorder import trace
 from tuner.space import Argument
@@ -36,21 +46,26 @@ def test_program_of_a_kernel() -> None:
     program = trace(double, SQUARE, {"times": 2}, TRN2).program
     on_tile = tuple([Operand(Space.SBUF, 2, 1)] * 3)
     assert program.works == (
-        DmaWork(Engine.LOAD, 64, 1, 128, True),
-        ElementwiseWork("tensor_tensor", Engine.VECTOR, 64, on_tile),
-        DmaWork(Engine.STORE, 64, 1, 128, True),
+        DmaWork(Engine.LOAD, 64, 1, 128, True, read_bytes=8192),
+        ElementwiseWork("tensor_tensor", Engine.ANY, 64, on_tile),
+        DmaWork(Engine.STORE, 64, 1, 128, True, written_bytes=8192),
     )
     assert program.work_of.tolist() == [0, 1, 2] * 2
-    tensors = [(t.space, t.bytes, t.name) for t in program.tensors]
-    assert tensors == [
-        (Space.HBM, 8192, "x"),
-        (Space.HBM, 8192, ""),
-        (Space.SBUF, 128, "tile"),
-        (Space.SBUF, 128, "tile"),
+    names = [program.sites[site].name for site in program.site]
+    assert list(zip(program.space, program.rows, program.row_bytes, names, strict=True)) == [
+        (Space.HBM, 64, 128, "x"),
+        (Space.HBM, 64, 128, ""),
+        (Space.SBUF, 64, 128, "tile"),
+        (Space.SBUF, 64, 128, "tile"),
     ]
-    spans = [[program.ranges[r].tolist() for r in row if r >= 0] for row in program.operands]
-    x, out, t = [0, 0, 8192], [1, 0, 8192], [2, 0, 128]
-    assert spans[:3] == [[t, x], [t, t, t], [out, t]]
+    assert program.first_access.tolist() == [0, 2, 5, 7, 9, 12, 14]
+    whole = [0, 64, 0, 128]
+    x, out, tile = 0, 1, 2
+    assert program.accesses[:7].tolist() == [
+        [tile, WRITTEN, *whole], [x, READ, *whole],
+        [tile, WRITTEN, *whole], [tile, READ, *whole], [tile, READ, *whole],
+        [out, WRITTEN, *whole], [tile, READ, *whole],
+    ]  # fmt: skip
     assert (program.hbm_read_bytes, program.hbm_written_bytes) == (2 * 8192, 2 * 8192)
     assert program.flops == 0
 
@@ -58,10 +73,10 @@ def test_program_of_a_kernel() -> None:
 def test_site_is_the_line_of_the_allocation() -> None:
     line = inspect.getsourcelines(double)[1]
     program = trace(double, SQUARE, {"times": 2}, TRN2).program
-    sites = [info.site for info in program.tensors[1:]]
-    assert sites == [f"test_recorder.py:{line + n}" for n in (1, 3, 3)]
+    places = [program.sites[site].place for site in program.site]
+    assert places == ["argument", *(f"test_recorder.py:{line + n}" for n in (1, 3, 3))]
 
-    zeros = recorded(lambda: nl.zeros((8, 8), nl.float32)).tensors[0].site
+    zeros = recorded(lambda: nl.zeros((8, 8), nl.float32)).sites[0].place
     assert zeros == f"test_recorder.py:{inspect.currentframe().f_lineno - 1}"  # type: ignore[union-attr]
 
 
@@ -74,16 +89,19 @@ def test_flops_count_every_matmul() -> None:
 
     program = recorded(body)
     assert program.flops == 3 * 2 * 10 * 20 * 30 + 2 * 10 * 20 * 5
-    assert program.works == (MatmulWork(30, 10, 20, False), MatmulWork(5, 10, 20, True))
+    assert program.works == (MatmulWork(30, 10, 20, 2), MatmulWork(5, 10, 20, 4))
 
 
-def test_ranges_are_bytes_of_a_partition() -> None:
+def test_accesses_are_rows_and_bytes_of_a_row() -> None:
     def body() -> None:
         t = sbuf(128, 4, 64)
         nisa.memset(t[0:64, 1, nl.ds(8, 16)], 0.0)
         nisa.memset(t[64:128, 1:3, 8:24], 0.0)
 
-    assert recorded(body).ranges.tolist() == [[0, 144, 176], [0, 144, 304]]
+    assert recorded(body).accesses[:, ROW_LOW:].tolist() == [
+        [0, 64, 144, 176],
+        [64, 128, 144, 304],
+    ]
 
 
 def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
@@ -105,19 +123,23 @@ def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
 
     program = recorded(body)
     found = [program.works[w] for w in program.work_of]
-    assert found[0::2] == [DmaWork(Engine.LOAD, *work) for _, work in views]
-    assert found[1::2] == [DmaWork(Engine.STORE, *work) for _, work in views]
+    for work, (_, (partitions, runs, size, whole)) in zip(found[::2], views, strict=True):
+        moved = partitions * runs * size
+        assert work == DmaWork(Engine.LOAD, partitions, runs, size, whole, read_bytes=moved)
+    for work, (_, (partitions, runs, size, whole)) in zip(found[1::2], views, strict=True):
+        moved = partitions * runs * size
+        assert work == DmaWork(Engine.STORE, partitions, runs, size, whole, written_bytes=moved)
 
 
-def test_activation_table_is_loaded_when_the_function_changes() -> None:
+def test_an_activation_names_the_table_it_needs() -> None:
     def body() -> None:
-        for op in (nl.exp, nl.exp, nl.copy, nl.exp):
+        for op in (nl.exp, nl.exp, nl.copy, nl.tanh):
             nisa.activation(sbuf(8, 8), op, sbuf(8, 8))
 
     program = recorded(body)
     works = [program.works[w] for w in program.work_of]
-    loads = [work.loads_table for work in works if isinstance(work, ElementwiseWork)]
-    assert loads == [True, False, True, True]
+    tables = [work.table for work in works if isinstance(work, ElementwiseWork)]
+    assert tables == ["exp", "exp", "copy", "tanh"]
 
 
 def test_inner_stride_is_the_innermost_dimension_s() -> None:
@@ -128,6 +150,15 @@ def test_inner_stride_is_the_innermost_dimension_s() -> None:
     works = recorded(body).works
     strides = [w.operands[1].inner_stride for w in works if isinstance(w, ElementwiseWork)]
     assert strides == [3, 6]
+
+
+def test_arguments_lie_in_hbm_under_their_names() -> None:
+    def kernel(x: Any) -> Any:
+        assert x.buffer == nl.hbm
+        assert x.name == "x"
+        return double(x)
+
+    trace(kernel, SQUARE, {}, TRN2)
 
 
 def test_outputs_and_values() -> None:
@@ -161,7 +192,7 @@ def test_kernel_may_return_several_tensors() -> None:
 @pytest.mark.parametrize(
     ("returned", "shown"),
     [
-        (lambda x: x, r"NkiTensor\(\[64, 64\], bfloat16, nl\.hbm\)"),
+        (lambda x: x, r"NkiTensor\(\[64, 64\], bfloat16, nl\.private_hbm\)"),
         (lambda x: nl.ndarray((8, 8), nl.float32), r"nl\.sbuf"),
         (lambda x: nl.ndarray((8, 8), nl.float32, buffer=nl.private_hbm), r"nl\.private_hbm"),
         (lambda x: None, "None"),
