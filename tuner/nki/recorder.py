@@ -315,14 +315,14 @@ class Recorder:
     def _access(self, view: NkiTensor, mode: int) -> None:
         """Writes an access down; its tensor must be of this pass."""
         allocation = view.allocation
-        loops, where = allocation.loops, view.rectangle()
+        loops, where = allocation.loops, view.footprint()
         depth = len(loops)
         if depth and not loops[-1].open:  # a tensor of a pass that is over
             raise NotSymbolicError
         if allocation.address is not None:  # all of them are one tensor, which is made once
             depth = 0
-            row, rows, byte, size = where
-            where = row + allocation.address[0], rows, byte + allocation.address[1], size
+            row, rows, byte, size = view.rectangle()
+            where = row + allocation.address[0], rows, byte + allocation.address[1], size, 1
         self.recording.access(self._stack, (allocation.number, depth), mode, where)
 
     def finished(self) -> Recording:
