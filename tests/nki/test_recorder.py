@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,42 @@ import pytest
 import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import hbm, psum, recorded, sbuf
-from tuner.neuroncore import device
+from tuner.neuroncore import device, policy
+from tuner.neuroncore.memory import MemoryPlan, plan_memory
+from tuner.neuroncore.ports import LOADS_TABLE, ports
 from tuner.neuroncore.program import (
+    ACCUMULATED,
     READ,
-    ROW_LOW,
     WRITTEN,
     DmaWork,
     ElementwiseWork,
     Engine,
     MatmulWork,
     Operand,
+    Program,
     Space,
 )
+from tuner.neuroncore.queues import engines_of
 from tuner.nki import NkiValidationError
 from tuner.nki.recorder import trace
 from tuner.space import Argument
 
 TRN2 = device("trn2")
 SQUARE = [Argument("x", (64, 64), "bfloat16")]
+
+
+def accesses(program: Program) -> list[list[tuple[int, tuple[int, ...]]]]:
+    """Of each instruction: mode and (tensor, rows, bytes) of every access."""
+    rows = [(mode, (t, *box)) for t, mode, *box in program.accesses.tolist()]
+    return [rows[a:b] for a, b in pairwise(program.first_access.tolist())]
+
+
+def matmuls(program: Program) -> list[MatmulWork]:
+    return [work for work in program.works if isinstance(work, MatmulWork)]
+
+
+def plan(program: Program) -> MemoryPlan:
+    return plan_memory(program, TRN2, policy("nki"))
 
 
 def double(x: Any, times: int = 1) -> Any:
@@ -52,20 +71,21 @@ def test_program_of_a_kernel() -> None:
     )
     assert program.work_of.tolist() == [0, 1, 2] * 2
     names = [program.sites[site].name for site in program.site]
-    assert list(zip(program.space, program.rows, program.row_bytes, names, strict=True)) == [
+    columns = (program.space, program.rows, program.row_bytes, names)
+    assert list(zip(*columns, strict=True)) == [
         (Space.HBM, 64, 128, "x"),
         (Space.HBM, 64, 128, ""),
         (Space.SBUF, 64, 128, "tile"),
         (Space.SBUF, 64, 128, "tile"),
     ]
-    assert program.first_access.tolist() == [0, 2, 5, 7, 9, 12, 14]
-    whole = [0, 64, 0, 128]
-    x, out, tile = 0, 1, 2
-    assert program.accesses[:7].tolist() == [
-        [tile, WRITTEN, *whole], [x, READ, *whole],
-        [tile, WRITTEN, *whole], [tile, READ, *whole], [tile, READ, *whole],
-        [out, WRITTEN, *whole], [tile, READ, *whole],
-    ]  # fmt: skip
+    found = accesses(program)
+    for first, tile in ((0, 2), (3, 3)):
+        x, out, t = ((tensor, 0, 64, 0, 128) for tensor in (0, 1, tile))
+        assert found[first : first + 3] == [
+            [(WRITTEN, t), (READ, x)],
+            [(WRITTEN, t), (READ, t), (READ, t)],
+            [(WRITTEN, out), (READ, t)],
+        ]
     assert (program.hbm_read_bytes, program.hbm_written_bytes) == (2 * 8192, 2 * 8192)
     assert program.flops == 0
 
@@ -73,8 +93,8 @@ def test_program_of_a_kernel() -> None:
 def test_site_is_the_line_of_the_allocation() -> None:
     line = inspect.getsourcelines(double)[1]
     program = trace(double, SQUARE, {"times": 2}, TRN2).program
-    places = [program.sites[site].place for site in program.site]
-    assert places == ["argument", *(f"test_recorder.py:{line + n}" for n in (1, 3, 3))]
+    sites = [program.sites[site].place for site in program.site]
+    assert sites == ["argument", *(f"test_recorder.py:{line + n}" for n in (1, 3, 3))]
 
     zeros = recorded(lambda: nl.zeros((8, 8), nl.float32)).sites[0].place
     assert zeros == f"test_recorder.py:{inspect.currentframe().f_lineno - 1}"  # type: ignore[union-attr]
@@ -89,19 +109,50 @@ def test_flops_count_every_matmul() -> None:
 
     program = recorded(body)
     assert program.flops == 3 * 2 * 10 * 20 * 30 + 2 * 10 * 20 * 5
-    assert program.works == (MatmulWork(30, 10, 20, 2), MatmulWork(5, 10, 20, 4))
+    assert [work._replace(tile=(0, 128, 0, 128)) for work in matmuls(program)] == [
+        MatmulWork(30, 10, 20, itemsize=2),
+        MatmulWork(5, 10, 20, itemsize=4),
+    ]
 
 
-def test_accesses_are_rows_and_bytes_of_a_row() -> None:
+def test_accesses_are_rows_and_bytes_of_a_partition() -> None:
     def body() -> None:
         t = sbuf(128, 4, 64)
         nisa.memset(t[0:64, 1, nl.ds(8, 16)], 0.0)
         nisa.memset(t[64:128, 1:3, 8:24], 0.0)
 
-    assert recorded(body).accesses[:, ROW_LOW:].tolist() == [
-        [0, 64, 144, 176],
-        [64, 128, 144, 304],
+    assert accesses(recorded(body)) == [
+        [(WRITTEN, (0, 0, 64, 144, 176))],
+        [(WRITTEN, (0, 64, 128, 144, 304))],
     ]
+
+
+def test_accesses_of_hbm_are_rows_and_bytes_of_the_last_dimension() -> None:
+    def body() -> None:
+        t = hbm(4, 8, 64)
+        nisa.dma_copy(sbuf(8, 32), t[1, :, 32:64])
+        nisa.dma_copy(t[1:3, 2, :], sbuf(2, 64))
+
+    found = accesses(recorded(body))
+    assert found[0][1] == (READ, (0, 8, 16, 64, 128))
+    assert found[1][0] == (WRITTEN, (0, 10, 19, 0, 128))  # the smallest rectangle around it
+
+
+def test_a_matmul_that_adds_says_so() -> None:
+    def body() -> None:
+        left, right, sums = sbuf(30, 10), sbuf(30, 20), psum(10, 20)
+        nisa.nc_matmul(sums, left, right, accumulate=False)
+        nisa.nc_matmul(sums, left, right, accumulate=True)
+
+    modes = [[mode for mode, _ in row] for row in accesses(recorded(body))]
+    assert modes == [[WRITTEN, READ, READ], [ACCUMULATED, READ, READ]]
+
+
+def test_lines_are_the_kernel_s() -> None:
+    line = inspect.getsourcelines(double)[1]
+    program = trace(double, SQUARE, {"times": 2}, TRN2).program
+    lines = [program.lines[n] for n in program.line_of]
+    assert lines == [f"test_recorder.py:{line + n}" for n in (4, 5, 6)] * 2
 
 
 def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
@@ -123,23 +174,28 @@ def test_dma_is_cut_into_runs_contiguous_in_hbm() -> None:
 
     program = recorded(body)
     found = [program.works[w] for w in program.work_of]
-    for work, (_, (partitions, runs, size, whole)) in zip(found[::2], views, strict=True):
-        moved = partitions * runs * size
-        assert work == DmaWork(Engine.LOAD, partitions, runs, size, whole, read_bytes=moved)
-    for work, (_, (partitions, runs, size, whole)) in zip(found[1::2], views, strict=True):
-        moved = partitions * runs * size
-        assert work == DmaWork(Engine.STORE, partitions, runs, size, whole, written_bytes=moved)
+    sizes = [work[0] * work[1] * work[2] for _, work in views]
+    assert found[0::2] == [
+        DmaWork(Engine.LOAD, *work, read_bytes=size)
+        for (_, work), size in zip(views, sizes, strict=True)
+    ]
+    assert found[1::2] == [
+        DmaWork(Engine.STORE, *work, written_bytes=size)
+        for (_, work), size in zip(views, sizes, strict=True)
+    ]
 
 
-def test_an_activation_names_the_table_it_needs() -> None:
+def test_activations_name_the_table_they_need() -> None:
     def body() -> None:
-        for op in (nl.exp, nl.exp, nl.copy, nl.tanh):
+        for op in (nl.exp, nl.exp, nl.copy, nl.exp):
             nisa.activation(sbuf(8, 8), op, sbuf(8, 8))
 
     program = recorded(body)
     works = [program.works[w] for w in program.work_of]
     tables = [work.table for work in works if isinstance(work, ElementwiseWork)]
-    assert tables == ["exp", "exp", "copy", "tanh"]
+    assert tables == ["exp", "exp", "copy", "exp"]
+    loads = ports(program, plan(program), TRN2, engines_of(program, policy("nki"))) & LOADS_TABLE
+    assert (loads != 0).tolist() == [True, False, True, True]
 
 
 def test_inner_stride_is_the_innermost_dimension_s() -> None:
