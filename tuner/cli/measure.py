@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,11 @@ _shape = click.option("--shape", help="Sizes, for a bundled kernel or a search s
 _dtype = click.option("--dtype", help="Operands' dtype, with --shape.")
 _param = click.option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
+)
+_lnc = click.option(
+    "--lnc",
+    type=click.IntRange(1, 2),
+    help="Cores that run the kernel together.  [default: as the kernel is marked, else 1]",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -41,6 +47,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_param
 @device_option
 @click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+@_lnc
 @_json
 def measure(
     kernel: str,
@@ -50,6 +57,7 @@ def measure(
     params: tuple[str, ...],
     device: str,
     policy: str,
+    lnc: int | None,
     as_json: bool,
 ) -> int:
     """Times one config of a kernel.
@@ -68,6 +76,7 @@ def measure(
             raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
         prepared, config = _prepared(kernel, shape, dtype, params, device, policy)
         problem, roofline_us = prepared.problem, prepared.info.roofline_us
+    problem = _launched(problem, lnc)
     result = evaluate(load_backend(problem), Candidate(0, config))
     figures = _figures(problem, result, roofline_us)
     if as_json:
@@ -87,6 +96,8 @@ def measure(
 @_dtype
 @_param
 @device_option
+@_lnc
+@click.option("--strict", is_flag=True, help="Fail also where hardware promises no sure result.")
 @click.option(
     "--full", is_flag=True, help="Check on the whole workload, not on a small one like it."
 )
@@ -104,6 +115,8 @@ def verify(
     dtype: str | None,
     params: tuple[str, ...],
     device: str,
+    lnc: int | None,
+    strict: bool,
     full: bool,
     oracle: str | None,
     oracle_python: str | None,
@@ -111,24 +124,42 @@ def verify(
     """Checks one config against its reference.
 
     Runs KERNEL on random numbers on the simulator and compares with its numpy reference; with
-    --oracle nki also with what AWS's own simulator makes of them.
+    --oracle nki also with what AWS's own simulator makes of them. Then lists the lines whose
+    result hardware does not promise, though it was right here: what is read before it is written,
+    sums onto what is undefined, tiles placed over others that are still needed.
     """
     from tuner.backends import Candidate, Status, evaluate, load_backend
+    from tuner.backends.simulator import SimulatorBackend
 
+    if oracle and lnc == 2:
+        raise TunerError("--oracle compares one program: leave out --lnc 2")
     if oracle_python and not oracle:
         raise TunerError("--oracle-python goes with --oracle nki")
     prepared, config = _prepared(kernel, shape, dtype, params, device, "nki")
-    arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
+    problem = _launched(prepared.problem, lnc)
+    arguments = problem.arguments if full else prepared.verification_arguments(config)
     candidate = Candidate(0, config, arguments)
     asked = _oracle(oracle_python) if oracle else None
-    result = evaluate(load_backend(prepared.problem), candidate)
+    backend = load_backend(problem)
+    result = evaluate(backend, candidate)
     shapes = ", ".join(f"{a.name} {a.dtype}{list(a.shape)}" for a in arguments)
     verdict = "correct" if result.verified else f"{result.status}: {result.reason}"
     click.echo(f"{prepared.workload} on {device}, checked with {shapes}: {verdict}")
     right = result.verified
-    if asked is not None and (right or result.status == Status.CORRECTNESS):
-        right = _agrees(prepared.problem, candidate, *asked) and right
+    assert isinstance(backend, SimulatorBackend)
+    for hazard in backend.hazards:
+        click.echo(f"{hazard.line}: hazard: {hazard.message}")
+        right = right and not strict
+    if asked is not None and (result.verified or result.status == Status.CORRECTNESS):
+        right = _agrees(problem, candidate, *asked) and right
     return 0 if right else FAILED
+
+
+def _launched(problem: Problem, programs: int | None) -> Problem:
+    """A problem whose kernel so many cores run together; None leaves it as it is."""
+    if programs is None:
+        return problem
+    return replace(problem, options={**problem.options, "programs": programs})
 
 
 def _oracle(python: str | None) -> tuple[Oracle, str]:
@@ -203,6 +234,8 @@ def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -
         moved = sum(argument.bytes for argument in problem.arguments) + figures["output_bytes"]
         width = DTYPE_BYTES[problem.arguments[0].dtype]
         roofline_us = device(problem.device).roofline_us(figures["flops"], moved, width)
+    if roofline_us is not None:  # of one core
+        roofline_us /= figures.get("programs", 1)
     share = roofline_us / result.latency_us if roofline_us and result.latency_us else None
     return {
         "status": result.status.value,
