@@ -15,6 +15,7 @@ from tuner.cli.files import best, export, lookup, show
 from tuner.cli.lint import lint
 from tuner.cli.listing import devices, spaces
 from tuner.cli.measure import measure, verify
+from tuner.cli.trace import trace
 from tuner.cli.tune import tune
 from tuner.runtime.errors import TunerError, unknown
 
@@ -47,7 +48,7 @@ def cli() -> None:
     """
 
 
-for _command in (tune, measure, verify, lint, show, best, export, lookup, devices, spaces):
+for _command in (tune, measure, trace, verify, lint, show, best, export, lookup, devices, spaces):
     cli.add_command(_command)
 
 
