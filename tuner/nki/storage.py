@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from tuner.neuroncore.compiled import compiled
 from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError
 from tuner.nki.symbolic import Loop
@@ -41,7 +42,8 @@ NATIVE: dict[str, npt.DTypeLike] = {
 """The numpy dtype of an array that a kernel takes or returns, by the name of NKI's dtype."""
 
 _UNINITIALISED = 4
-_TF32_DROPPED_BITS = 13
+_DROPPED_BITS = {"bfloat16": 16, "tfloat32": 13}
+"""Bits of a float32 fraction that these do not have."""
 
 
 def is_float(dtype: str) -> bool:
@@ -64,8 +66,8 @@ def rounded(values: npt.ArrayLike, dtype: str) -> npt.NDArray[Any]:
     exact = np.asarray(values, np.float32)
     if dtype == "float32":
         return exact
-    if dtype == "tfloat32":
-        return _without_low_bits(exact)
+    if dtype in _DROPPED_BITS:
+        return _without_low_bits(exact, _DROPPED_BITS[dtype])
     with np.errstate(over="ignore", invalid="ignore"):
         return exact.astype(NATIVE[dtype]).astype(np.float32)
 
@@ -81,12 +83,26 @@ def _whole(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     return np.clip(values.astype(np.float64), limits.min, limits.max).astype(limits.dtype)
 
 
-def _without_low_bits(values: Values) -> Values:
-    bits = values.view(np.uint32).astype(np.uint64)
-    half = (1 << (_TF32_DROPPED_BITS - 1)) - 1
-    bits += half + ((bits >> _TF32_DROPPED_BITS) & 1)
-    kept = (bits >> _TF32_DROPPED_BITS << _TF32_DROPPED_BITS).astype(np.uint32)
-    return np.where(np.isfinite(values), kept.view(np.float32), values)
+def _without_low_bits(values: Values, dropped: int) -> Values:
+    """Rounds float32 values to as many fewer bits of fraction, ties to even."""
+    bits = np.ascontiguousarray(values).reshape(-1).view(np.int32)
+    kept = np.empty(len(bits), np.int32)
+    _drop_low_bits(bits, kept, dropped)
+    return kept.view(np.float32).reshape(values.shape)
+
+
+@compiled
+def _drop_low_bits(bits: Any, kept: Any, dropped: Any) -> None:
+    infinite, quiet, half = 0x7F800000, 0x00400000, (1 << (dropped - 1)) - 1
+    for i in range(len(bits)):
+        number = np.int64(bits[i])
+        if number & infinite == infinite:
+            whole = number >> dropped << dropped
+            if number & 0x007FFFFF and not whole & 0x007FFFFF:
+                whole |= quiet  # still no number
+        else:
+            whole = (number + half + (number >> dropped & 1)) >> dropped << dropped
+        kept[i] = np.int32(whole)
 
 
 def uninitialised(elements: int, dtype: str) -> npt.NDArray[Any]:

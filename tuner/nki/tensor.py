@@ -43,9 +43,9 @@ class NkiTensor(View):
 
     def __getitem__(self, key: Any) -> NkiTensor:
         keys: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in keys:
-            keys = _without_ellipsis(keys, len(self.shape))
         if len(keys) > len(self.shape):
+            if any(k is Ellipsis for k in keys):
+                return self[_without_ellipsis(keys, len(self.shape))]
             raise NkiValidationError(f"{len(keys)} indices for {self!r}")
         on_chip = self.allocation.buffer.space != Space.HBM
         row, column, row_elements = self.row, self.column, self.allocation.row_elements
@@ -66,6 +66,8 @@ class NkiTensor(View):
                     start, extent, step = self._bounds(k, size, axis)
                 shape.append(extent)
                 strides.append(stride if step == 1 else stride * step)
+            elif k is Ellipsis:
+                return self[_without_ellipsis(keys, len(self.shape))]
             else:
                 start = self._index(k, size, axis)
                 if on_chip and axis == 0:

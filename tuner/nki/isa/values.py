@@ -5,6 +5,7 @@ Of PSUM it is also kept who wrote what is there: products of TensorE may be adde
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -163,11 +164,18 @@ def _multiply(dst: NkiTensor, left: Values, right: Values, adds: bool) -> None:
     if exact and not adds and out.ndim == 2:
         np.matmul(left.T, right, out=out)
         return
-    product = (left.T @ right).reshape(dst.shape)
+    product = np.matmul(left.T, right, out=_scratch(left.shape[1], right.shape[1]))
+    product = product.reshape(dst.shape)
     if exact and adds:
         np.add(out, product, out=out)
     else:
         dst.write(out + product if adds else product)
+
+
+@lru_cache(maxsize=16)
+def _scratch(rows: int, columns: int) -> Values:
+    """Room for a product, used again and again: fresh pages would cost more than the sum."""
+    return np.empty((rows, columns), np.float32)
 
 
 def _check_contents(recorder: Recorder, dst: NkiTensor, kinds: npt.NDArray[np.uint8]) -> None:
