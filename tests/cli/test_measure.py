@@ -18,6 +18,7 @@ TYPES: dict[str, Any] = {
     "status": str,
     "reason": str,
     "kind": str,
+    "programs": int,
     "latency_us": float,
     "roofline_us": float,
     "roofline_share": float,
@@ -184,8 +185,10 @@ def test_verify_of_a_wrong_config(call: Call, tmp_path: Path, fault: str, verdic
     space = str(write_space(tmp_path, ("none", fault)))
     said = call("verify", space, "--shape", SHAPE, "--param", f"fault={fault}")
     assert (said.code, said.err) == (1, "")
-    assert f": {verdict}" in said.out
-    assert said.out.count("\n") == 1
+    first, *hazards = said.out.splitlines()
+    assert f": {verdict}" in first
+    assert bool(hazards) == (fault in ("skips", "shape"))
+    assert all(": hazard: returns tensor [256, " in line for line in hazards)
 
 
 def test_parameters_that_have_no_value_here_are_refused(call: Call, space_file: Path) -> None:
@@ -194,3 +197,61 @@ def test_parameters_that_have_no_value_here_are_refused(call: Call, space_file: 
     assert said.code == 2
     assert "engine" in said.err
     assert call(*words, "--param", "columns=128").code == 0
+
+
+LAUNCHED = """
+import nki.isa as nisa
+import nki.language as nl
+
+def double(x, columns=64, buffers=1, engine="vector", fault="none"):
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    rows = x.shape[0] // nl.num_programs()
+    for top in range(nl.program_id() * rows, (nl.program_id() + 1) * rows, 64):
+        tile = nl.ndarray((64, x.shape[1]), x.dtype)
+        nisa.dma_copy(tile, x[top : top + 64])
+        if fault == "memory":
+            nisa.tensor_copy(tile[:, 0:0 + 1], nl.ndarray((64, 1), x.dtype))
+            nisa.dma_copy(tile, x[top : top + 64])
+        nisa.tensor_tensor(tile, tile, tile, nl.add)
+        nisa.dma_copy(out[top : top + 64], tile)
+    return out
+
+def double_reference(x):
+    return 2 * x
+"""
+
+
+@pytest.fixture
+def launched(tmp_path: Path) -> Path:
+    """A space file whose kernel cores may share, and may read what was never written."""
+    space = write_space(tmp_path, ("none", "memory"))
+    space.with_suffix(".py").write_text(LAUNCHED)
+    return space
+
+
+def test_two_cores_share_a_kernel(call: Call, launched: Path) -> None:
+    shape = ("--shape", "M=2048,N=1024", "--json")
+    one = json.loads(call("measure", str(launched), *shape).out)
+    two = json.loads(call("measure", str(launched), *shape, "--lnc", "2").out)
+    assert (one["programs"], two["programs"]) == (1, 2)
+    assert two["latency_us"] < one["latency_us"]
+    assert two["roofline_us"] == one["roofline_us"] / 2
+    assert "programs 2; busy" in call("measure", str(launched), *shape[:2], "--lnc", "2").flat
+    said = call("verify", str(launched), "--shape", SHAPE, "--lnc", "2")
+    assert (said.code, said.out.endswith(": correct\n")) == (0, True)
+    assert call("verify", str(launched), "--shape", SHAPE, "--lnc", "3").code == 2
+    said = call("verify", str(launched), "--shape", SHAPE, "--lnc", "2", "--device", "trn1")
+    assert "trn1 has one core" in said.err
+
+
+def test_hazards_are_listed_and_fail_where_asked(call: Call, launched: Path) -> None:
+    words = ("verify", str(launched), "--shape", SHAPE, "--param", "fault=memory")
+    said = call(*words)
+    verdict, hazard = said.out.splitlines()
+    assert said.code == 0
+    assert verdict.endswith(": correct")
+    line = LAUNCHED[: LAUNCHED.index("nisa.tensor_copy")].count("\n") + 1
+    assert hazard.startswith(f"double.py:{line}: hazard: reads tensor [64, 1] in nl.sbuf made at ")
+    assert call(*words, "--strict").out == said.out
+    assert call(*words, "--strict").code == 1
+    assert call("verify", str(launched), "--shape", SHAPE, "--strict").code == 0

@@ -14,14 +14,9 @@ import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import Array
 from tuner.nki import HazardError, HazardWarning, simulate
-from tuner.nki.hazards import ACCUMULATION, OVERLAP, UNWRITTEN, Hazard, report
+from tuner.nki.hazards import ACCUMULATION, OVERLAP, UNWRITTEN, Hazard
 
 X = np.arange(64, dtype=np.float32).reshape(8, 8)
-
-
-def line() -> int:
-    """The line of the caller."""
-    return inspect.currentframe().f_back.f_lineno  # type: ignore[union-attr]
 
 
 def found(kernel: Callable[..., Any], *arrays: Array) -> tuple[list[Hazard], Any]:
@@ -180,8 +175,3 @@ def test_writing_again_makes_a_tile_whole() -> None:
         return result
 
     assert not found(kernel, X)[0]
-
-
-def test_without_a_collection_it_is_a_warning() -> None:
-    with pytest.warns(HazardWarning, match=rf"test_hazards.py:{line() + 1}: unsure"):
-        report(None, ACCUMULATION, "unsure")

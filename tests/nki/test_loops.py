@@ -51,6 +51,10 @@ def marks(text: str) -> list[bool]:
 QUALIFY = {
     "plain": "for i in range(4):\n    put(tile, i + 1)",
     "affine_range": "for i in nl.affine_range(1, 9, 2):\n    put(tile, i + 1)",
+    "functions of nki named as what changes a container": """
+for i in range(4):
+    nisa.tensor_copy(tile[:, 0:8], nl.add(tile[:, i : i + 8], tile[:, 0:8]))
+""",
     "no_pass": "for i in range(0):\n    put(tile, i + 1)",
     "backwards": "for i in range(8, 0, -3):\n    put(tile, i)",
     "names of this pass": """
@@ -609,6 +613,36 @@ def test_names_of_unknown_modules_end_it() -> None:
     assert marks(text.replace("THIS", "numpy as np")) == [True]
     assert marks(text.replace("THIS", "collections")) == [False]
     assert marks(text.replace("import THIS", "from nki.language import *")) == [False]
+    assert marks(text.replace("import THIS", "import argparse, os, sys")) == [True]
+
+
+@pytest.mark.parametrize(
+    ("lines", "whole"),
+    [
+        ("import itertools", True),
+        ("import itertools\npairs = list(itertools.product((1, 2), (1, 2)))", True),
+        ("import itertools\npairs = itertools.product((1, 2), (1, 2))", False),
+        ("import itertools\ncount = itertools.count\nnumbers = count()", False),
+        ("import itertools as it\nnumbers = it.count()", False),
+        ("from itertools import count\nnumbers = count()", False),
+    ],
+)
+def test_iterators_that_a_module_makes(lines: str, whole: bool) -> None:
+    text = kernel_of("for i in range(4):\n    put(tile, i + 1)", f"\n{lines}\n")
+    assert marks(text) == [whole]
+
+
+def test_what_a_module_does_as_a_script() -> None:
+    script = """
+import collections, itertools
+if __name__ == "__main__":
+    configs = itertools.product((1, 2), (1, 2))
+    exec("print(1)")
+"""
+    text = kernel_of("for i in range(4):\n    put(tile, i + 1)", script)
+    assert marks(text) == [False]
+    assert marks(text.replace("import collections, ", "import ")) == [True]
+    assert marks(text.replace("import collections, ", "import ").replace("==", "!=")) == [False]
 
 
 def test_what_a_loop_left_behind() -> None:

@@ -208,6 +208,15 @@ def test_inner_stride_is_the_innermost_dimension_s() -> None:
     assert strides == [3, 6]
 
 
+def test_arguments_lie_in_hbm_under_their_names() -> None:
+    def kernel(x: Any) -> Any:
+        assert x.buffer == nl.hbm
+        assert x.name == "x"
+        return double(x)
+
+    trace(kernel, SQUARE, {}, TRN2)
+
+
 def test_outputs_and_values() -> None:
     x = np.arange(64 * 64).reshape(64, 64) % 100
     found = trace(double, SQUARE, {}, TRN2, {"x": x.astype(np.float32)})
@@ -239,7 +248,7 @@ def test_kernel_may_return_several_tensors() -> None:
 @pytest.mark.parametrize(
     ("returned", "shown"),
     [
-        (lambda x: x, r"NkiTensor\(\[64, 64\], bfloat16, nl\.hbm\)"),
+        (lambda x: x, r"NkiTensor\(\[64, 64\], bfloat16, nl\.private_hbm\)"),
         (lambda x: nl.ndarray((8, 8), nl.float32), r"nl\.sbuf"),
         (lambda x: nl.ndarray((8, 8), nl.float32, buffer=nl.private_hbm), r"nl\.private_hbm"),
         (lambda x: None, "None"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import tuner.nki.language as nl
 from tuner.neuroncore import device
 from tuner.neuroncore.program import Program
-from tuner.nki import NkiValidationError, NotSupportedError
+from tuner.nki import HazardWarning, NkiValidationError, NotSupportedError
+from tuner.nki.hazards import ACCUMULATION
 from tuner.nki.recorder import trace
 from tuner.nki.tensor import Buffer, NkiTensor
 
@@ -20,14 +22,19 @@ Array = npt.NDArray[np.float32]
 
 
 def inside(body: Callable[[], Any], name: str = "trn2", numeric: bool = True) -> Any:
-    """Runs `body` as a kernel of no arguments and returns what it returns."""
+    """Runs `body` as a kernel of no arguments and returns what it returns; warns of sums that
+    hardware leaves undefined.
+    """
     returned = []
 
     def kernel() -> NkiTensor:
         returned.append(body())
         return nl.ndarray((1,), nl.float32, buffer=nl.shared_hbm)
 
-    trace(kernel, (), {}, device(name), {} if numeric else None)
+    traced = trace(kernel, (), {}, device(name), {} if numeric else None)
+    for hazard in traced.hazards:
+        if hazard.kind == ACCUMULATION:
+            warnings.warn(str(hazard), HazardWarning, stacklevel=2)
     return returned[0]
 
 

@@ -22,9 +22,11 @@ from tuner.kernel import LoadedKernel, load_kernel
 from tuner.neuroncore import ON_OVERFLOW, Device, Policy, constants, device, policy
 from tuner.neuroncore.bound import lower_bound_us
 from tuner.neuroncore.building import Built, build
-from tuner.neuroncore.simulation import MODEL_VERSION, predict
-from tuner.nki import isa, language
-from tuner.nki.recorder import Trace, trace
+from tuner.neuroncore.simulation import MODEL_VERSION, Prediction, predict
+from tuner.nki import NkiValidationError, isa, language
+from tuner.nki.hazards import Hazards
+from tuner.nki.recorder import Trace, check_programs, trace
+from tuner.nki.recording import Recording
 from tuner.nki.tensor import NkiTensor, Values, rounded
 from tuner.runtime.errors import TunerError, unknown
 from tuner.space import Argument
@@ -36,9 +38,11 @@ BATCH = 4
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the simulator times: the program as the compiler passes it on, and its memory.
+    """What the simulator times: programs as the compiler passes them on, and their memory.
 
     Attributes:
+        built: The program that is timed; of several, the slowest.
+        others: The other programs of the launch.
         hopeless_us: A lower bound of its time where that is above the candidate's limit; it is then
             neither written out nor timed.
     """
@@ -46,13 +50,19 @@ class Compiled:
     traced: Trace
     built: Built | None
     hopeless_us: float | None = None
+    others: tuple[Built, ...] = ()
 
 
 class SimulatorBackend:
     """Runs kernels against the simulated NKI and predicts their time on one NeuronCore.
 
     Options: `policy`, the compiler policy (default "nki"); `cores_busy`, cores that share the HBM
-    bandwidth (default 1); `on_overflow`, instead of the policy's own.
+    bandwidth (default 1); `on_overflow`, instead of the policy's own; `programs`, the cores that
+    run the kernel together (default: as the kernel is marked, else 1), all of them busy. The
+    programs of a launch are timed apart: the launch takes as long as the slowest.
+
+    Attributes:
+        hazards: What the last check found that gives no sure result on hardware.
 
     Raises:
         TunerError: An unknown device, policy or choice.
@@ -66,16 +76,30 @@ class SimulatorBackend:
         if on_overflow not in ON_OVERFLOW:
             raise unknown("choice of on_overflow", str(on_overflow), ON_OVERFLOW)
         self._policy = dataclasses.replace(rules, on_overflow=str(on_overflow))
-        self._cores_busy = int(problem.options.get("cores_busy") or 1)
-        if not 1 <= self._cores_busy <= self._device.hbm.cores:
+        self._cores_asked = int(problem.options.get("cores_busy") or 1)
+        if not 1 <= self._cores_asked <= self._device.hbm.cores:
             raise TunerError(
-                f"cores_busy={self._cores_busy}: expected 1 to {self._device.hbm.cores} "
+                f"cores_busy={self._cores_asked}: expected 1 to {self._device.hbm.cores} "
                 f"({self._device.name})"
             )
+        self._programs_asked = int(problem.options.get("programs") or 0)
+        try:
+            check_programs(self._device, self._programs_asked or 1)
+        except NkiValidationError as error:
+            raise TunerError(f"programs={self._programs_asked}: {error}") from None
+        self.hazards = Hazards()
 
     @cached_property
     def _kernel(self) -> LoadedKernel:
         return load_kernel(self._problem.kernel)
+
+    @cached_property
+    def _programs(self) -> int:
+        return self._programs_asked or int(getattr(self._kernel.function, "lnc", 1))
+
+    @property
+    def _cores_busy(self) -> int:
+        return max(self._cores_asked, self._programs)
 
     def prepare(self) -> None:
         """Loads the kernel's file, raises whatever the file raises; compiles the simulator."""
@@ -87,36 +111,54 @@ class SimulatorBackend:
         """Records the kernel and gives its tensors their memory, unless it is hopeless."""
         with self._kernel.lent():
             traced = trace(
-                self._kernel.function, self._problem.arguments, candidate.config, self._device
+                self._kernel.function,
+                self._problem.arguments,
+                candidate.config,
+                self._device,
+                programs=self._programs,
             )
         if candidate.limit_us is not None:
-            works = traced.recording.work_counts()
-            bound_us = lower_bound_us(
-                list(works), list(works.values()), self._device, self._policy, self._cores_busy
-            )
+            bound_us = max(self._bound_us(recording) for recording in traced.recordings)
             if bound_us > candidate.limit_us:
                 return Compiled(traced, None, bound_us)
-        return Compiled(traced, build(traced.program, self._device, self._policy))
+        built = [build(program, self._device, self._policy) for program in traced.programs]
+        if len(built) > 1:
+            built.sort(key=lambda each: -self._predict(each).latency_us)
+        return Compiled(traced, built[0], others=tuple(built[1:]))
+
+    def _bound_us(self, recording: Recording) -> float:
+        works = recording.work_counts()
+        return lower_bound_us(
+            list(works), list(works.values()), self._device, self._policy, self._cores_busy
+        )
+
+    def _predict(self, built: Built) -> Prediction:
+        return predict(built.program, built.memory, self._device, self._policy, self._cores_busy)
 
     def measure(self, artifact: Compiled) -> tuple[float | None, dict[str, Any]]:
-        """Predicts latency and the use of engines and memory."""
+        """Predicts latency and the use of engines and memory.
+
+        What is counted is of all programs together; busy times and peaks of memory are of the
+        slowest.
+        """
         if artifact.built is None:
             return None, {"bound_us": artifact.hopeless_us}
-        built = artifact.built
-        program, memory = built.program, built.memory
-        prediction = predict(program, memory, self._device, self._policy, self._cores_busy)
+        memory = artifact.built.memory
+        prediction = self._predict(artifact.built)
         bank = self._device.psum.bank_bytes_per_partition
+        built = (artifact.built, *artifact.others)
         return prediction.latency_us, {
+            "programs": len(built),
             "launch_us": prediction.launch_us,
             "error_percent": prediction.error_percent,
             "busy_us": prediction.busy_us,
-            "instructions": len(program),
-            "flops": program.flops,
-            "hbm_read_bytes": program.hbm_read_bytes,
-            "hbm_written_bytes": program.hbm_written_bytes,
-            "spill_saved_bytes": built.spill_saved_bytes,
-            "spill_reloaded_bytes": built.spill_reloaded_bytes,
-            "reread_bytes": built.reread_bytes,
+            "instructions": sum(len(each.program) for each in built),
+            "flops": sum(each.program.flops for each in built),
+            "hbm_read_bytes": sum(each.program.hbm_read_bytes for each in built),
+            "hbm_written_bytes": sum(each.program.hbm_written_bytes for each in built),
+            "spill_saved_bytes": sum(each.spill_saved_bytes for each in built),
+            "spill_reloaded_bytes": sum(each.spill_reloaded_bytes for each in built),
+            "reread_bytes": sum(each.reread_bytes for each in built),
             "sbuf_peak_bytes_per_partition": memory.sbuf_peak_bytes,
             "psum_peak_banks": memory.psum_peak_bytes // bank,
             "output_bytes": sum(
@@ -125,14 +167,25 @@ class SimulatorBackend:
         }
 
     def verify(self, candidate: Candidate) -> Mismatch | None:
-        """Runs the kernel on random numbers and compares it with its numpy reference."""
+        """Runs the kernel, all its programs, on random numbers and compares what they return with
+        its numpy reference; keeps the hazards.
+        """
+        self.hazards = Hazards()
         if self._problem.reference is None:
             raise TunerError("there is no reference to check against")
         arguments = candidate.verify_with or self._problem.arguments
         values = random_values(arguments)
         reference = self._kernel.attribute(self._problem.reference)
         with self._kernel.lent():
-            traced = trace(self._kernel.function, arguments, candidate.config, self._device, values)
+            traced = trace(
+                self._kernel.function,
+                arguments,
+                candidate.config,
+                self._device,
+                values,
+                programs=self._programs,
+                hazards=self.hazards,
+            )
         assert traced.values is not None
         dtypes = [dtype for _, dtype in traced.outputs]
         return compare(reference, [values[a.name] for a in arguments], traced.values, dtypes)
@@ -145,7 +198,8 @@ class SimulatorBackend:
             "model_version": MODEL_VERSION,
             "policy": self._policy.name,
             "policy_hash": _hash(dataclasses.astuple(self._policy)),
-            "cores_busy": self._cores_busy,
+            "cores_busy": max(self._cores_asked, self._programs_asked),
+            "programs": self._programs_asked or None,
             "device": self._problem.device,
             "device_hash": _hash(listed),
             "kernel_hash": self._problem.kernel.kernel_hash,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,11 @@ _dtype = click.option("--dtype", help="Operands' dtype, with --shape.")
 _param = click.option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
 )
+_lnc = click.option(
+    "--lnc",
+    type=click.IntRange(1, 2),
+    help="Cores that run the kernel together.  [default: as the kernel is marked, else 1]",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _arg = click.option(
     "--arg",
@@ -55,6 +61,7 @@ def kernel_options(command: Any) -> Any:
     "--arg rhs=bfloat16[4096,4096] --param tiles_m=4 --device trn2"
 )
 @kernel_options
+@_lnc
 @click.option("--stalls", is_flag=True, help="Also list what each engine waited for.")
 @_json
 def measure(
@@ -64,6 +71,7 @@ def measure(
     args: tuple[str, ...],
     params: tuple[str, ...],
     device: str,
+    lnc: int | None,
     stalls: bool,
     as_json: bool,
     **options: Any,
@@ -75,6 +83,7 @@ def measure(
     from tuner.report import observe
 
     problem, config, roofline_us = asked(kernel, shape, dtype, args, params, device, options)
+    problem = _launched(problem, lnc)
     result, run = observe(problem, config)
     figures = _figures(problem, result, roofline_us)
     if run is not None:
@@ -122,6 +131,8 @@ def asked(
 @_dtype
 @_param
 @device_option
+@_lnc
+@click.option("--strict", is_flag=True, help="Fail also where hardware promises no sure result.")
 @click.option(
     "--full", is_flag=True, help="Check on the whole workload, not on a small one like it."
 )
@@ -139,6 +150,8 @@ def verify(
     dtype: str | None,
     params: tuple[str, ...],
     device: str,
+    lnc: int | None,
+    strict: bool,
     full: bool,
     oracle: str | None,
     oracle_python: str | None,
@@ -146,24 +159,42 @@ def verify(
     """Checks one config against its reference.
 
     Runs KERNEL on random numbers on the simulator and compares with its numpy reference; with
-    --oracle nki also with what AWS's own simulator makes of them.
+    --oracle nki also with what AWS's own simulator makes of them. Then lists the lines whose
+    result hardware does not promise, though it was right here: what is read before it is written,
+    sums onto what is undefined, tiles placed over others that are still needed.
     """
     from tuner.backends import Candidate, Status, evaluate, load_backend
+    from tuner.backends.simulator import SimulatorBackend
 
+    if oracle and lnc == 2:
+        raise TunerError("--oracle compares one program: leave out --lnc 2")
     if oracle_python and not oracle:
         raise TunerError("--oracle-python goes with --oracle nki")
     prepared, config = _prepared(kernel, shape, dtype, params, device, {})
-    arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
+    problem = _launched(prepared.problem, lnc)
+    arguments = problem.arguments if full else prepared.verification_arguments(config)
     candidate = Candidate(0, config, arguments)
     asked = _oracle(oracle_python) if oracle else None
-    result = evaluate(load_backend(prepared.problem), candidate)
+    backend = load_backend(problem)
+    result = evaluate(backend, candidate)
     shapes = ", ".join(f"{a.name} {a.dtype}{list(a.shape)}" for a in arguments)
     verdict = "correct" if result.verified else f"{result.status}: {result.reason}"
     click.echo(f"{prepared.workload} on {device}, checked with {shapes}: {verdict}")
     right = result.verified
-    if asked is not None and (right or result.status == Status.CORRECTNESS):
-        right = _agrees(prepared.problem, candidate, *asked) and right
+    assert isinstance(backend, SimulatorBackend)
+    for hazard in backend.hazards:
+        click.echo(f"{hazard.line}: hazard: {hazard.message}")
+        right = right and not strict
+    if asked is not None and (result.verified or result.status == Status.CORRECTNESS):
+        right = _agrees(problem, candidate, *asked) and right
     return 0 if right else FAILED
+
+
+def _launched(problem: Problem, programs: int | None) -> Problem:
+    """A problem whose kernel so many cores run together; None leaves it as it is."""
+    if programs is None:
+        return problem
+    return replace(problem, options={**problem.options, "programs": programs})
 
 
 def _oracle(python: str | None) -> tuple[Oracle, str]:
@@ -240,6 +271,8 @@ def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -
         moved = sum(argument.bytes for argument in problem.arguments) + figures["output_bytes"]
         width = DTYPE_BYTES[problem.arguments[0].dtype]
         roofline_us = device(problem.device).roofline_us(figures["flops"], moved, width)
+    if roofline_us is not None:  # of one core
+        roofline_us /= figures.get("programs", 1)
     share = roofline_us / result.latency_us if roofline_us and result.latency_us else None
     return {
         "status": result.status.value,
@@ -257,6 +290,8 @@ def _print(title: str, figures: dict[str, Any]) -> None:
 
     kind, latency, error = figures["kind"], figures["latency_us"], error_of(figures)
     rows = [["latency", microseconds(latency, kind, error)]]
+    if figures["programs"] > 1:
+        rows.append(["programs", f"{figures['programs']}; busy times and peaks are the slowest's"])
     rows.append(["of which launch", microseconds(figures["launch_us"], kind, error)])
     for name, busy in figures["busy_us"].items():
         rows.append([f"{name} busy", f"{microseconds(busy, kind, error)}, {busy / latency:.1%}"])

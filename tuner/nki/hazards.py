@@ -6,21 +6,19 @@ what hardware leaves undefined, and tiles placed by address over others that are
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tuner.nki.errors import HazardError, HazardWarning
+from tuner.nki.errors import HazardError
 from tuner.nki.sites import kernel_line
 from tuner.nki.storage import Allocation, uninitialised
 from tuner.nki.tensor import NkiTensor
 from tuner.runtime.rules import DTYPE_BYTES
 
-__all__ = ["ACCUMULATION", "OVERLAP", "UNWRITTEN", "Hazard", "Hazards", "report"]
+__all__ = ["ACCUMULATION", "OVERLAP", "UNWRITTEN", "Hazard", "Hazards"]
 
 UNWRITTEN = "unwritten"
 ACCUMULATION = "accumulation"
@@ -65,6 +63,11 @@ class Hazards:
 
     def __len__(self) -> int:
         return len(self.counts)
+
+    def begin(self) -> None:
+        """Forgets which tiles lie where: a program begins, on a core of its own."""
+        self._placed.clear()
+        self._lost.clear()
 
     def report(
         self, kind: str, message: str, line: str | None = None, subject: str | None = None
@@ -150,21 +153,3 @@ def described(view: NkiTensor) -> str:
     name = f"'{allocation.name}' " if allocation.name else ""
     made = f" made at {allocation.site}" if allocation.site else ""
     return f"tensor {name}{list(view.shape)} in {view.buffer!r}{made}"
-
-
-def report(recorder: Any, kind: str, message: str) -> None:
-    """Notes a hazard where the recorder collects them, else warns.
-
-    Args:
-        recorder: The recorder of the running kernel, or None.
-        kind: UNWRITTEN, ACCUMULATION or OVERLAP.
-        message: What is unsure and why.
-
-    Raises:
-        HazardError: The recorder's collection is strict.
-    """
-    hazards = getattr(recorder, "hazards", None)
-    if isinstance(hazards, Hazards):
-        hazards.report(kind, message)
-    else:
-        warnings.warn(str(Hazard(kind, kernel_line(), message)), HazardWarning, stacklevel=2)

@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.neuroncore import device as named_device
-from tuner.neuroncore.device import Device
-from tuner.neuroncore.program import Work
+from tuner.neuroncore.program import READ
 from tuner.nki.errors import HazardWarning, NkiValidationError
 from tuner.nki.hazards import Hazards
 from tuner.nki.lending import lent
-from tuner.nki.recorder import Recorder, _recording, active
+from tuner.nki.recorder import Recorder, activated, active, check_output, check_programs
 from tuner.nki.recording import Recording
-from tuner.nki.storage import NATIVE, Allocation, Buffer
+from tuner.nki.storage import NATIVE, Allocation
 from tuner.nki.tensor import NkiTensor
 
 __all__ = ["Kernel", "Simulation", "jit", "simulate"]
@@ -31,7 +30,6 @@ _TARGETS = {
     **dict.fromkeys(("trn3", "gen4"), "trn3"),
 }
 _TARGET = "NEURON_PLATFORM_TARGET_OVERRIDE"
-_MAX_PROGRAMS = {"trn1": 1}  # cores of a logical core; two on the newer ones
 
 
 class Kernel:
@@ -66,8 +64,8 @@ class Kernel:
         return Kernel(self.function, int(lnc), self.schedule)
 
     def with_schedule(self, schedule: Sequence[Any]) -> Kernel:
-        """Returns the kernel with more dependences between named instructions; values do not change
-        by them.
+        """Returns the kernel with more dependences between named instructions: neither values nor
+        simulated time change by them, program order is kept anyway.
         """
         return Kernel(self.function, self.lnc, schedule)
 
@@ -83,62 +81,6 @@ class Kernel:
 def jit(fn: Callable[..., Any] | None = None, **kwargs: Any) -> Any:
     """Marks a kernel; what else it is given is the compiler's."""
     return Kernel if fn is None else Kernel(fn)
-
-
-class _Program(Recorder):
-    """Records one program of a launch.
-
-    Attributes:
-        hazards: Where hazards are collected.
-        grid: This program's index and the number of programs.
-        changed: Allocations that were written to.
-    """
-
-    def __init__(
-        self, device: Device, hazards: Hazards, grid: tuple[int, int], shared: list[Allocation]
-    ) -> None:
-        super().__init__(device, numeric=True)
-        self.hazards = hazards
-        self.grid = grid
-        self.changed: set[Allocation] = set()
-        self._shared = shared
-        self._made = 0
-
-    def allocate(self, *args: Any, **kwargs: Any) -> NkiTensor:
-        tensor = super().allocate(*args, **kwargs)
-        if tensor.buffer == Buffer.shared_hbm:
-            self._share(tensor)
-        return tensor
-
-    def _share(self, tensor: NkiTensor) -> None:
-        """Gives a tensor the elements of the other program's."""
-        mine, number = tensor.allocation, self._made
-        self._made += 1
-        if number == len(self._shared):
-            self._shared.append(mine)
-            return
-        other = self._shared[number]
-        if (mine.dtype, mine.rows, mine.row_elements) != (
-            other.dtype,
-            other.rows,
-            other.row_elements,
-        ):
-            raise NkiValidationError(
-                f"shared_hbm tensor {number} differs between programs: {tensor!r} and "
-                f"{other.rows} rows of {other.row_elements} {other.dtype}"
-            )
-        mine.values, mine.written = other.values, other.written
-
-    def emit(
-        self,
-        work: Work,
-        writes: Sequence[NkiTensor],
-        reads: Sequence[NkiTensor],
-        accumulates: bool = False,
-    ) -> None:
-        super().emit(work, writes, reads, accumulates)
-        self.hazards.before(writes, reads)
-        self.changed.update(view.allocation.base or view.allocation for view in writes)
 
 
 class Simulation:
@@ -168,23 +110,27 @@ class Simulation:
             HazardError: A hazard, in strict mode.
         """
         core = named_device(self.device or target())
+        check_programs(core, self.kernel.lnc)
         self.hazards = Hazards(self.strict)
-        count = self.kernel.lnc
-        if count > _MAX_PROGRAMS.get(core.name, count):
-            raise NkiValidationError(f"kernel[{count}]: {core.name} has one core a logical core")
         bound = inspect.signature(self.kernel.function).bind(*args, **kwargs)
         shared: list[Allocation] = []
         runs = []
         with lent():
-            for number in range(count):
-                program = _Program(core, self.hazards, (number, count), shared)
-                with _recording(program):
-                    runs.append((program, *_run(self.kernel.function, bound, program)))
-        self.recordings = tuple(program.finished() for program, _, _ in runs)
-        outputs = _arrays(runs[0][2], self.hazards)
-        changed = {id(a.values) for program, _, _ in runs for a in program.changed}
-        for array, tensor in runs[0][1]:
-            if id(tensor.allocation.values) in changed:
+            for number in range(self.kernel.lnc):
+                grid = number, self.kernel.lnc
+                program = Recorder(core, True, grid=grid, hazards=self.hazards, shared=shared)
+                with activated(program):
+                    inputs, returned = _run(self.kernel.function, bound, program)
+                shared = program.shared
+                runs.append((program.finished(), inputs, returned))
+        self.recordings = tuple(recording for recording, _, _ in runs)
+        _, inputs, returned = runs[0]
+        outputs = _arrays(returned, self.hazards)
+        changed = {
+            tensor for r in self.recordings for tensor, _, mode, *_ in r.accesses if mode != READ
+        }
+        for array, tensor in inputs:
+            if tensor.allocation.number in changed:
                 array[...] = _native(tensor)
         for hazard, times in self.hazards.counts.items():
             warnings.warn(f"{hazard} ({times} times)", HazardWarning, stacklevel=2)
@@ -192,7 +138,7 @@ class Simulation:
 
 
 def _run(
-    function: Callable[..., Any], bound: inspect.BoundArguments, program: _Program
+    function: Callable[..., Any], bound: inspect.BoundArguments, program: Recorder
 ) -> tuple[list[tuple[npt.NDArray[Any], NkiTensor]], Any]:
     """Returns the arrays with their tensors, and what the kernel returned."""
     inputs = []
@@ -209,15 +155,13 @@ def _run(
     return inputs, function(*given.args, **given.kwargs)
 
 
-def _input(program: _Program, name: str, array: npt.NDArray[Any]) -> NkiTensor:
+def _input(program: Recorder, name: str, array: npt.NDArray[Any]) -> NkiTensor:
     dtype = next((name for name, kind in NATIVE.items() if kind == array.dtype), None)
     if dtype is None or not array.size:
         raise NkiValidationError(
             f"argument {name!r}: no NKI tensor is {array.dtype} {list(array.shape)}"
         )
-    buffer = Buffer.private_hbm if program.grid[1] == 1 else Buffer.shared_hbm
-    tensor = program.allocate(array.shape or (1,), dtype, buffer, name)
-    tensor.allocation.name = name
+    tensor = program.argument(name, array.shape or (1,), dtype)
     if program.grid[0] == 0:
         tensor.write(array.reshape(tensor.shape))
     return tensor
@@ -227,8 +171,7 @@ def _arrays(returned: Any, hazards: Hazards) -> Any:
     """What a kernel returned, with arrays in the place of tensors."""
     if isinstance(returned, tuple | list):
         return type(returned)(_arrays(item, hazards) for item in returned)
-    if not isinstance(returned, NkiTensor) or returned.buffer != Buffer.shared_hbm:
-        raise NkiValidationError(f"a kernel must return tensors in nl.shared_hbm, not {returned!r}")
+    check_output(returned)
     hazards.returned(returned)
     return _native(returned)
 

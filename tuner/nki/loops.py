@@ -284,11 +284,11 @@ class _Scan:
             return name in names.members or name in (PASSES, EACH)
         if not isinstance(function, ast.Attribute):
             return False
+        root = _root(function)
+        if root in names.modules | names.foreign:  # before _MUTATING: nl.add changes nothing
+            return root in names.modules
         if function.attr in _MUTATING:
             return isinstance(function.value, ast.Name) and function.value.id in state.fresh
-        root = _root(function)
-        if root in names.modules | names.foreign:
-            return root in names.modules
         return function.attr in names.methods
 
 

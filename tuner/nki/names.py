@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 __all__ = ["Names", "names_of"]
 
 _KNOWN_MODULES = {"nki", "neuronxcc", "math"}
-_HARMLESS_MODULES = {"__future__", "dataclasses", "enum", "functools", "numpy", "typing"}
+_HARMLESS_MODULES = {
+    "__future__", "argparse", "dataclasses", "enum", "functools", "itertools", "logging", "numpy",
+    "os", "pathlib", "sys", "time", "typing", "warnings",
+}  # fmt: skip
+"""What is called of these ends a whole loop, but to import them does not."""
 _SUBMODULES = {"isa", "language", "nki", "typing"}
 _BUILTINS = {
     "abs", "all", "any", "bool", "dict", "divmod", "enumerate", "float", "int", "len", "list",
@@ -64,6 +68,7 @@ def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
         tree: The module.
         siblings: The modules it may import from its folder, by name.
     """
+    tree = _without_main(tree)
     meanings: dict[str, set[str]] = defaultdict(set)
     functions: dict[str, ast.FunctionDef] = {}
     for name, meaning in _bindings(tree, set(siblings)):
@@ -77,7 +82,7 @@ def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
     def named(meaning: str) -> set[str]:
         return {name for name, found in meanings.items() if found == {meaning}}
 
-    trees = [tree, *siblings.values()]
+    trees = [tree, *map(_without_main, siblings.values())]
     methods = [f for part in trees for c in _classes(part) for f in c.body]
     own = {f.name for f in methods if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)}
     return Names(
@@ -89,6 +94,13 @@ def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
         methods=_METHODS - own,
         plain=not named("stranger") and all(_is_plain(part) for part in trees),
     )
+
+
+def _without_main(tree: ast.Module) -> ast.Module:
+    """A module as it is where it is imported: without what it does as a script."""
+    script = ast.dump(ast.parse('__name__ == "__main__"', mode="eval").body)
+    body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.dump(n.test) == script)]
+    return ast.Module(body, [])
 
 
 def _bindings(tree: ast.Module, siblings: set[str]) -> Iterator[tuple[str, str]]:
@@ -135,11 +147,20 @@ def _kind(module: str, siblings: set[str]) -> str:
 
 def _is_plain(tree: ast.Module) -> bool:
     consumed = {id(node) for node in _consumed(tree)}
+    used_up = {
+        id(node.func.value)
+        for node in _consumed(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
     for node in ast.walk(tree):
         match node:
             case ast.Global() | ast.Nonlocal() | ast.Yield() | ast.YieldFrom():
                 return False
-            case ast.alias(name="*"):
+            case ast.alias(name="*") | ast.ImportFrom(module="itertools"):
+                return False
+            case ast.alias(name="itertools", asname=str()):
+                return False
+            case ast.Name(id="itertools") if id(node) not in used_up:
                 return False
             case ast.Name(id=name) if name in _BACK_DOORS:
                 return False

@@ -5,12 +5,10 @@ process.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,9 @@ import numpy as np
 from tuner.neuroncore.device import Device
 from tuner.neuroncore.program import ACCUMULATED, READ, WRITTEN, Program, Site, Space, Work
 from tuner.nki.errors import NkiValidationError
+from tuner.nki.hazards import Hazards
 from tuner.nki.recording import Recording, Stack
+from tuner.nki.sites import kernel_line
 from tuner.nki.symbolic import Index, Loop, NotSymbolicError, Whole
 from tuner.nki.tensor import (
     Allocation,
@@ -32,9 +32,23 @@ from tuner.nki.tensor import (
 from tuner.runtime.rules import DTYPE_BYTES
 from tuner.space import Argument
 
-__all__ = ["Recorder", "Trace", "active", "each", "passes", "trace"]
+__all__ = [
+    "Recorder",
+    "Trace",
+    "activated",
+    "active",
+    "check_output",
+    "check_programs",
+    "each",
+    "passes",
+    "trace",
+]
 
 MAX_INSTRUCTIONS = 20_000_000
+MAX_PROGRAMS = 2
+"""Cores of a logical core, each of which runs a program of its own."""
+_SINGLE = {"trn1"}  # devices whose logical cores are one core
+_ARGUMENT = "argument"
 
 
 class _TooLongError(NkiValidationError):
@@ -55,25 +69,74 @@ def active() -> Recorder:
     return _active
 
 
+@contextmanager
+def activated(recorder: Recorder) -> Iterator[Recorder]:
+    """While it lasts, what a kernel does goes to this recorder.
+
+    Raises:
+        NkiValidationError: Another one is active.
+    """
+    global _active
+    if _active is not None:
+        raise NkiValidationError("a kernel is being traced already")
+    _active = recorder
+    try:
+        yield recorder
+    finally:
+        _active = None
+
+
+def check_programs(device: Device, programs: int) -> None:
+    """Refuses a number of programs that a logical core of the device does not run.
+
+    Raises:
+        NkiValidationError: It is neither 1 nor 2, or 2 where a logical core is one core.
+    """
+    if programs not in range(1, MAX_PROGRAMS + 1):
+        raise NkiValidationError(f"kernel[{programs!r}]: a logical core has 1 or 2 cores")
+    if programs > 1 and device.name in _SINGLE:
+        raise NkiValidationError(f"kernel[{programs}]: {device.name} has one core a logical core")
+
+
 class Recorder:
-    """Collects instructions and tensors; keeps values too when asked.
+    """Collects instructions and tensors of one program; keeps values too when asked.
 
     Attributes:
         device: The core whose limits hold.
         numeric: Whether tensors carry values; loops then run pass by pass.
         symbolic: Whether the bodies of loops are recorded once for many passes.
+        grid: This program's index and the number of programs of the launch.
+        hazards: What gives no sure result on hardware; found where values are kept.
+        shared: The arguments, and what was made in shared HBM: the n-th is the same tensor in
+            every program.
         recording: What was collected.
     """
 
-    def __init__(self, device: Device, numeric: bool, symbolic: bool = False) -> None:
+    def __init__(
+        self,
+        device: Device,
+        numeric: bool,
+        symbolic: bool = False,
+        *,
+        grid: tuple[int, int] = (0, 1),
+        hazards: Hazards | None = None,
+        shared: Sequence[Allocation] = (),
+    ) -> None:
+        """Begins a program; `hazards` and `shared` are those of the program before."""
         self.device = device
         self.numeric = numeric
         self.symbolic = symbolic and not numeric
+        self.grid = grid
+        self.hazards = Hazards() if hazards is None else hazards
+        self.hazards.begin()
+        self.shared: list[Allocation] = []
         self.recording = Recording()
+        self._before = shared
         self._stack = self._opened(())
         self._running = self._segments = 0
         self._instructions = self._accesses = self._tensors = 0
         self._sites: dict[Site, int] = {}
+        self._placed: dict[Space, _Placed] = {}
 
     def passes(self, numbers: range) -> Iterator[Whole]:
         """Runs a loop's body once for many passes, in as many segments as its questions need."""
@@ -132,32 +195,91 @@ class Recorder:
         dtype: str,
         buffer: Buffer,
         name: str = "",
-        place: str | None = None,
+        address: tuple[int, int] | None = None,
     ) -> NkiTensor:
-        """Makes a tensor; its site is the line of the kernel that asks for it, if not given."""
+        """Makes a tensor; its site is the line of the kernel that asks for it.
+
+        Args:
+            shape: Sizes; on chip the first is the partition.
+            dtype: Name of the dtype.
+            buffer: Where it lives.
+            name: Shown in messages.
+            address: (partition, byte of a partition) where it lies on chip; None leaves the place
+                to the compiler.
+        """
+        line = kernel_line()
+        tensor = self._made(shape, dtype, buffer, name, line, address)
+        tensor.allocation.site = line
+        if buffer.name == "shared_hbm":
+            if self._stack.loops and self.grid[1] > 1:  # they are told apart one by one
+                raise NotSymbolicError
+            self._share(tensor.allocation)
+        return tensor
+
+    def argument(self, name: str, shape: Sequence[int], dtype: str) -> NkiTensor:
+        """Makes the tensor of an argument, in HBM: the same one in every program."""
+        tensor = self._made(shape, dtype, Buffer.private_hbm, name, _ARGUMENT, None)
+        self._share(tensor.allocation)
+        return tensor
+
+    def _made(
+        self,
+        shape: Sequence[int],
+        dtype: str,
+        buffer: Buffer,
+        name: str,
+        place: str,
+        address: tuple[int, int] | None,
+    ) -> NkiTensor:
         sizes = tuple(int(size) for size in shape)
         strides = row_major(sizes)
         on_chip = buffer.space != Space.HBM
         row_elements = strides[0] if on_chip else sizes[-1]
         rows = sizes[0] if on_chip else strides[0] * sizes[0] // row_elements
-        where = Site(name, place or _line(), self._running > 0)
-        site = self._sites.get(where)
-        if site is None:
-            site = self._sites[where] = len(self._sites)
-            self.recording.sites.append(where)
-        number, stack = self._tensors, self._stack
-        self._tensors += 1
-        self.recording.tensors.append(
-            (stack.number, number, buffer.space, rows, row_elements * DTYPE_BYTES[dtype], site)
-        )
+        row_bytes = row_elements * DTYPE_BYTES[dtype]
+        if address is None:
+            number, stack = self._tensors, self._stack
+            self._tensors += 1
+            site = self._site(Site(name, place, self._running > 0))
+            self.recording.tensors.append(
+                (stack.number, number, buffer.space, rows, row_bytes, site)
+            )
+        else:
+            number = ~buffer.space
+            placed = self._placed.setdefault(buffer.space, _Placed(place))
+            placed.cover(address[0] + rows, address[1] + row_bytes, place)
         values = written = None
         if self.numeric:
             values = uninitialised(rows * row_elements, dtype)
             written = np.zeros(rows * row_elements, bool)
         allocation = Allocation(
-            number, stack.loops, buffer, dtype, rows, row_elements, values, written
+            number, self._stack.loops, buffer, dtype, rows, row_elements, values, written, name
         )
+        allocation.address = address
         return NkiTensor(allocation, sizes, strides, 0, 0)
+
+    def _site(self, where: Site) -> int:
+        number = self._sites.get(where)
+        if number is None:
+            number = self._sites[where] = len(self._sites)
+            self.recording.sites.append(where)
+        return number
+
+    def _share(self, mine: Allocation) -> None:
+        """Gives a tensor the elements of the program before's."""
+        number = len(self.shared)
+        self.shared.append(mine)
+        if number >= len(self._before):
+            return
+        other = self._before[number]
+        form = mine.dtype, mine.rows, mine.row_elements
+        if form != (other.dtype, other.rows, other.row_elements):
+            raise NkiValidationError(
+                f"a tensor in nl.shared_hbm differs between programs: {mine.rows} rows of "
+                f"{mine.row_elements} {mine.dtype}, and {other.rows} rows of "
+                f"{other.row_elements} {other.dtype}"
+            )
+        mine.values, mine.written = other.values, other.written
 
     def emit(
         self,
@@ -166,11 +288,16 @@ class Recorder:
         reads: Sequence[NkiTensor],
         accumulates: bool = False,
     ) -> None:
-        """Appends one instruction, for all passes of the loops around it."""
+        """Appends one instruction, for all passes of the loops around it; its values are computed
+        afterwards.
+
+        Raises:
+            HazardError: A hazard, where hazards are errors.
+        """
         recording, stack = self.recording, self._stack
         count = len(writes) + len(reads)
         number = recording.works.setdefault(work, len(recording.works))
-        line = recording.lines.setdefault(_line(), len(recording.lines))
+        line = recording.lines.setdefault(kernel_line(), len(recording.lines))
         recording.instructions.append(
             (stack.number, self._instructions, self._accesses, count, number, line)
         )
@@ -178,19 +305,25 @@ class Recorder:
         self._accesses += count
         mode = ACCUMULATED if accumulates else WRITTEN
         for view in writes:
-            recording.access(stack, self._tensor(view), mode, view.footprint())
+            self._access(view, mode)
         for view in reads:
-            recording.access(stack, self._tensor(view), READ, view.footprint())
+            self._access(view, READ)
+        if self.numeric:
+            self.hazards.before(writes, reads)
         self._check_length()
 
-    def _tensor(self, view: NkiTensor) -> tuple[int, int]:
-        """Number and depth of a view's tensor, which must be of this pass."""
+    def _access(self, view: NkiTensor, mode: int) -> None:
+        """Writes an access down; its tensor must be of this pass."""
         allocation = view.allocation
-        loops = allocation.loops
+        loops, where = allocation.loops, view.footprint()
         depth = len(loops)
         if depth and not loops[-1].open:  # a tensor of a pass that is over
             raise NotSymbolicError
-        return allocation.number, depth
+        if allocation.address is not None:  # all of them are one tensor, which is made once
+            depth = 0
+            row, rows, byte, size = view.rectangle()
+            where = row + allocation.address[0], rows, byte + allocation.address[1], size, 1
+        self.recording.access(self._stack, (allocation.number, depth), mode, where)
 
     def finished(self) -> Recording:
         """Returns what was recorded.
@@ -200,8 +333,38 @@ class Recorder:
         """
         if self._segments:
             raise NotSymbolicError
-        self.recording.total = self._instructions, self._accesses, self._tensors
-        return self.recording
+        recording = self.recording
+        numbers = {}
+        for space, placed in self._placed.items():
+            site = self._site(Site("placed tensors", placed.place, False))
+            numbers[~space] = self._tensors
+            recording.tensors.append((0, self._tensors, space, placed.rows, placed.row_bytes, site))
+            self._tensors += 1
+        if numbers:
+            recording.accesses = [(numbers.get(a[0], a[0]), *a[1:]) for a in recording.accesses]
+        recording.total = self._instructions, self._accesses, self._tensors
+        return recording
+
+
+@dataclass
+class _Placed:
+    """The tensors of a space that the kernel placed by address: one tensor to whoever times it.
+
+    Attributes:
+        place: The line that placed the one which reaches farthest.
+        rows: Partitions, from 0 to the last that one of them has.
+        row_bytes: Bytes per partition, from 0 to the last that one of them has.
+    """
+
+    place: str
+    rows: int = 0
+    row_bytes: int = 0
+
+    def cover(self, rows: int, row_bytes: int, place: str) -> None:
+        """Makes room for another one, which ends there."""
+        self.rows = max(self.rows, rows)
+        if row_bytes > self.row_bytes:
+            self.row_bytes, self.place = row_bytes, place
 
 
 def passes(*bounds: Any) -> Iterable[Any]:
@@ -215,38 +378,36 @@ def each(items: Iterable[Any]) -> Iterable[Any]:
     return items if _active is None else _active.each(items)
 
 
-_OWN = str(Path(__file__).resolve().parent)
-
-
-def _line() -> str:
-    """The line of the kernel that is running: the innermost frame that is not this package's."""
-    frame = sys._getframe(2)
-    while frame.f_code.co_filename.startswith(_OWN) and frame.f_back is not None:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-
-
 @dataclass(frozen=True)
 class Trace:
     """One run of a kernel.
 
     Attributes:
-        recording: What it asked of the core.
+        recordings: What each of its programs asked of its core.
         outputs: (shape, dtype) of each tensor it returned.
         values: The returned tensors' values, where values were given.
+        hazards: What gives no sure result on hardware, where values were given.
     """
 
-    recording: Recording
+    recordings: tuple[Recording, ...]
     outputs: tuple[tuple[tuple[int, ...], str], ...]
     values: tuple[Values, ...] | None
+    hazards: Hazards
+
+    @property
+    def recording(self) -> Recording:
+        """What the first program asked of its core."""
+        return self.recordings[0]
+
+    @property
+    def program(self) -> Program:
+        """The same, every instruction written out."""
+        return self.programs[0]
 
     @cached_property
-    def program(self) -> Program:
-        """What it asked of the core, every instruction written out."""
-        return self.recording.program()
-
-
-HBM_INPUT = Buffer("hbm", Space.HBM)
+    def programs(self) -> tuple[Program, ...]:
+        """What each of its programs asked, every instruction written out."""
+        return tuple(recording.program() for recording in self.recordings)
 
 
 def trace(
@@ -256,6 +417,9 @@ def trace(
     device: Device,
     values: Mapping[str, Values] | None = None,
     symbolic: bool = True,
+    *,
+    programs: int = 1,
+    hazards: Hazards | None = None,
 ) -> Trace:
     """Runs a kernel and records it.
 
@@ -267,52 +431,99 @@ def trace(
         values: For each argument an array of its shape; None records time only.
         symbolic: Record a loop's body once for many passes where that is safe: the same program,
             sooner.
+        programs: Cores that run the kernel, each as a program of its own: one after the other,
+            so that none reads what a later one writes.
+        hazards: Where hazards are collected; a new collection unless given.
 
     Raises:
         NkiValidationError: The kernel breaks a rule, or returns what is no tensor in shared_hbm.
+        HazardError: A hazard, where `hazards` is strict.
         Exception: Whatever the kernel raises itself.
     """
-    if symbolic and values is None:
+    check_programs(device, programs)
+    found = Hazards() if hazards is None else hazards
+    launch = _Launch(kernel, arguments, params, device, values, programs, found)
+    runs: list[_Run] = []
+    for number in range(programs):
+        shared = runs[-1].shared if runs else []
+        run = launch.whole(number, shared) if symbolic and values is None else None
+        runs.append(run or launch.run(number, shared, symbolic=False))
+    outputs = runs[0].outputs
+    if values is not None:
+        for output in outputs:
+            found.returned(output)
+    return Trace(
+        tuple(run.recording for run in runs),
+        tuple((output.shape, output.dtype) for output in outputs),
+        None if values is None else tuple(output.read() for output in outputs),
+        found,
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One program of a launch that has run."""
+
+    recording: Recording
+    shared: Sequence[Allocation]
+    outputs: tuple[NkiTensor, ...]
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """What the programs of a launch have in common, as `trace` takes it."""
+
+    kernel: Callable[..., Any]
+    arguments: Sequence[Argument]
+    params: Mapping[str, Any]
+    device: Device
+    values: Mapping[str, Values] | None
+    programs: int
+    hazards: Hazards
+
+    def whole(self, number: int, shared: Sequence[Allocation]) -> _Run | None:
+        """Runs a program with loops as wholes; None where that cannot be."""
         before = NotSymbolicError.raised
         try:
-            found = _traced(kernel, arguments, params, None, Recorder(device, False, symbolic=True))
-            if NotSymbolicError.raised == before:
-                return found
+            found = self.run(number, shared, symbolic=True)
         except _TooLongError:
             raise
         except (NotSymbolicError, Exception):
-            pass  # what is wrong with the kernel, if anything, the plain run will say
-    return _traced(kernel, arguments, params, values, Recorder(device, values is not None))
+            return None  # what is wrong with the kernel, if anything, the plain run will say
+        return found if NotSymbolicError.raised == before else None
+
+    def run(self, number: int, shared: Sequence[Allocation], symbolic: bool) -> _Run:
+        """Runs a program."""
+        recorder = Recorder(
+            self.device,
+            self.values is not None,
+            symbolic,
+            grid=(number, self.programs),
+            hazards=self.hazards,
+            shared=shared,
+        )
+        with activated(recorder):
+            inputs = {}
+            for argument in self.arguments:
+                tensor = recorder.argument(argument.name, argument.shape, argument.dtype)
+                if self.values is not None and number == 0:
+                    tensor.write(rounded(self.values[argument.name], argument.dtype))
+                inputs[argument.name] = tensor
+            returned = self.kernel(**_bound(self.kernel, {**self.params, **inputs}))
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        for output in outputs:
+            check_output(output)
+        return _Run(recorder.finished(), recorder.shared, outputs)
 
 
-def _traced(
-    kernel: Callable[..., Any],
-    arguments: Sequence[Argument],
-    params: Mapping[str, Any],
-    values: Mapping[str, Values] | None,
-    recorder: Recorder,
-) -> Trace:
-    with _recording(recorder):
-        inputs = {}
-        for argument in arguments:
-            tensor = recorder.allocate(
-                argument.shape, argument.dtype, HBM_INPUT, argument.name, place="argument"
-            )
-            if values is not None:
-                tensor.write(rounded(values[argument.name], argument.dtype))
-            inputs[argument.name] = tensor
-        returned = kernel(**_bound(kernel, {**params, **inputs}))
-    outputs = returned if isinstance(returned, tuple) else (returned,)
-    for output in outputs:
-        if not isinstance(output, NkiTensor) or output.buffer.name != "shared_hbm":
-            raise NkiValidationError(
-                f"a kernel must return tensors in nl.shared_hbm, not {output!r}"
-            )
-    return Trace(
-        recorder.finished(),
-        tuple((output.shape, output.dtype) for output in outputs),
-        None if values is None else tuple(output.read() for output in outputs),
-    )
+def check_output(output: Any) -> None:
+    """Refuses what a kernel may not return.
+
+    Raises:
+        NkiValidationError: It is no tensor in shared HBM.
+    """
+    if not isinstance(output, NkiTensor) or output.buffer != Buffer.shared_hbm:
+        raise NkiValidationError(f"a kernel must return tensors in nl.shared_hbm, not {output!r}")
 
 
 def _bound(kernel: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
@@ -327,15 +538,3 @@ def _bound(kernel: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, An
 @lru_cache(maxsize=64)
 def _signature(kernel: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(kernel)
-
-
-@contextmanager
-def _recording(recorder: Recorder) -> Iterator[Recorder]:
-    global _active
-    if _active is not None:
-        raise NkiValidationError("a kernel is being traced already")
-    _active = recorder
-    try:
-        yield recorder
-    finally:
-        _active = None

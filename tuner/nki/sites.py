@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 __all__ = ["kernel_line"]
@@ -12,7 +13,15 @@ _OWN = str(Path(__file__).resolve().parent)
 
 def kernel_line() -> str:
     """Returns file and line of the innermost frame that is not this package's."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_OWN) and frame.f_back is not None:
+    frame = sys._getframe(2)  # the caller is this package's
+    name = _name(frame.f_code.co_filename)
+    while not name and frame.f_back is not None:
         frame = frame.f_back
-    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+        name = _name(frame.f_code.co_filename)
+    return f"{name}:{frame.f_lineno}"
+
+
+@cache
+def _name(file: str) -> str:
+    """A file without its folder; "" for this package's own."""
+    return "" if file.startswith(_OWN) else file.rpartition("/")[2]

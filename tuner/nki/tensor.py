@@ -108,6 +108,9 @@ class NkiTensor(View):
             if type(stop) is not Index and stop < 0:
                 stop = stop + size
             span = int(stop - start)
+            if span < 1 and type(stop) is Index and stop < 0:
+                stop = stop + size
+                span = int(stop - start)
             if (low < 0 or high + span > size) and start + span <= size:
                 low, high = extremes(start)  # the passes that are inside come first
         if low < 0 or span < 1 or high + span > size or step < 1:

@@ -30,6 +30,7 @@ from tuner.nki.limits import (
     check_same_size,
 )
 from tuner.nki.recorder import active
+from tuner.nki.symbolic import Index
 from tuner.nki.tensor import NkiTensor, free_size
 
 QUARTER = 32
@@ -66,6 +67,7 @@ def memset(
 ) -> NkiInstruction:
     """Sets every element to a constant of the tensor's kind, on VectorE or GpSimdE."""
     recorder = active()
+    value = int(value) if type(value) is Index else value
     if not is_number(value):
         raise NkiValidationError(f"memset({value!r}): expected a number")
     if dst.dtype in INTEGERS:

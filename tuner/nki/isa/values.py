@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tuner.neuroncore.program import Engine, Space
 from tuner.nki.enums import reduce_cmd
 from tuner.nki.errors import NkiValidationError
-from tuner.nki.hazards import ACCUMULATION, report
+from tuner.nki.hazards import ACCUMULATION
 from tuner.nki.limits import generation
 from tuner.nki.operations import ARITHMETIC, IDENTITIES, REDUCTIONS
 from tuner.nki.recorder import Recorder
@@ -191,8 +191,7 @@ def _check_contents(recorder: Recorder, dst: NkiTensor, kinds: npt.NDArray[np.ui
             f"nc_matmul(accumulate=True) onto {dst!r}, which an instruction other than a matmul "
             "wrote: the result is undefined"
         )
-    report(
-        recorder,
+    recorder.hazards.report(
         ACCUMULATION,
         f"nc_matmul(accumulate=True) onto {dst!r} after a memset: the result is undefined "
         f"on {recorder.device.name}; begin with accumulate=False",
@@ -208,15 +207,13 @@ def _warn_of_contents(
     if int(codes.max()) <= PRODUCT:
         return
     if int(kinds.max()) == OTHER and generation(recorder.device) < 4:
-        report(
-            recorder,
+        recorder.hazards.report(
             ACCUMULATION,
             f"nc_matmul adds to what an instruction other than a matmul left in {dst!r}: the "
             "result is undefined on hardware",
         )
     if (codes == PRODUCT + WAS_READ).any():
-        report(
-            recorder,
+        recorder.hazards.report(
             ACCUMULATION,
             f"nc_matmul adds to a product in {dst!r} that was read already: to begin anew, pass "
             "accumulate=False or memset the tile",
@@ -227,8 +224,7 @@ def check_transposed(recorder: Recorder, dst: NkiTensor) -> None:
     """Warns where a transpose goes to a 16-bit PSUM tile that was initialised."""
     kinds = contents(dst).of(dst) & np.uint8(KIND)
     if dst.itemsize == 2 and ((kinds == ZERO) | (kinds == OTHER)).any():
-        report(
-            recorder,
+        recorder.hazards.report(
             ACCUMULATION,
             f"a transpose goes to {dst!r} after another instruction wrote there: the compiler "
             "refuses 16-bit tiles in PSUM that are initialised",

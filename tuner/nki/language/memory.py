@@ -14,7 +14,6 @@ from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.language.dtypes import sbuf, shared_hbm, uint8
 from tuner.nki.layout import product
 from tuner.nki.recorder import active
-from tuner.nki.sites import kernel_line
 from tuner.nki.storage import NATIVE, Buffer, is_float
 from tuner.nki.symbolic import Index
 from tuner.nki.tensor import NkiTensor
@@ -57,14 +56,9 @@ def ndarray(
     """
     recorder = active()
     sizes = _checked(recorder.device, shape, dtype, buffer)
-    tensor = recorder.allocate(sizes, dtype, buffer, name)
-    allocation = tensor.allocation
-    allocation.name = name
     if address is not None:
-        allocation.address = _checked_address(recorder.device, tensor, address)
-    if recorder.numeric:
-        allocation.site = kernel_line()
-    return tensor
+        address = _checked_address(recorder.device, sizes, dtype, buffer, address)
+    return recorder.allocate(sizes, dtype, buffer, name, address)
 
 
 def _checked(device: Device, shape: Any, dtype: Any, buffer: Any) -> tuple[int, ...]:
@@ -93,19 +87,21 @@ def _checked(device: Device, shape: Any, dtype: Any, buffer: Any) -> tuple[int, 
     return tuple(int(size) for size in sizes)
 
 
-def _checked_address(device: Device, tensor: NkiTensor, address: Any) -> tuple[int, int]:
+def _checked_address(
+    device: Device, sizes: tuple[int, ...], dtype: str, buffer: Buffer, address: Any
+) -> tuple[int, int]:
     try:
         partition, first = (int(number) for number in address)
     except (TypeError, ValueError):
         raise NkiValidationError(
             f"address={address!r}: expected (partition, byte of a partition)"
         ) from None
-    if tensor.space == Space.HBM:
+    if buffer.space == Space.HBM:
         raise NkiValidationError(f"address={address!r}: HBM tensors are not placed by address")
-    in_psum = tensor.space == Space.PSUM
+    in_psum = buffer.space == Space.PSUM
     limit = device.psum.bytes_per_partition if in_psum else device.sbuf.bytes_per_partition
-    last = first + tensor.allocation.row_elements * DTYPE_BYTES[tensor.dtype]
-    partitions = partition + tensor.shape[0]
+    last = first + product(sizes[1:]) * DTYPE_BYTES[dtype]
+    partitions = partition + sizes[0]
     if partition < 0 or first < 0 or partitions > device.sbuf.partitions or last > limit:
         raise NkiValidationError(
             f"address={address!r}: partitions {partition}..{partitions - 1}, bytes "
