@@ -102,9 +102,7 @@ def _hoisted(program: Program, device: Device) -> Program:
         program.work_of, program.first_access, program.accesses, len(program.space)
     )
     same = _first_alike(program, content, final & looped[program.site])
-    repeated = _repeated_loads(
-        loads[program.work_of], program.first_access, program.accesses, same
-    )
+    repeated = _repeated_loads(loads[program.work_of], program.first_access, program.accesses, same)
     kept = _kept(program, device, same, repeated)
     if not kept.any():
         return program
