@@ -107,9 +107,27 @@ def matmul(
                 rhs_slot = (step if rhs_reloaded else n * count_k + k) % rhs_slots
                 for t in range(k_tiles):
                     if lhs_reloaded or n == 0:
-                        _load(lhs_blocks, lhs_slot, t, lhsT, k0 + t * TILE_K, m0, columns_m, load_columns)
+                        _load(
+                            lhs_blocks,
+                            lhs_slot,
+                            t,
+                            lhsT,
+                            k0 + t * TILE_K,
+                            m0,
+                            columns_m,
+                            load_columns,
+                        )
                     if rhs_reloaded or m == 0:
-                        _load(rhs_blocks, rhs_slot, t, rhs, k0 + t * TILE_K, n0, columns_n, load_columns)
+                        _load(
+                            rhs_blocks,
+                            rhs_slot,
+                            t,
+                            rhs,
+                            k0 + t * TILE_K,
+                            n0,
+                            columns_n,
+                            load_columns,
+                        )
 
                 # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
                 turn = step // count_k if k_innermost else step
@@ -134,8 +152,12 @@ def matmul(
                             sum_row = i + (m * tiles_m if loop_order == "nkm" else 0)
                             first = left + (n * block_n if loop_order == "mkn" else 0)
                             partial = sums[0:rows, sum_row, first : first + width]
-                            spare = drained[0:rows, (tile if evict == "scalar" else tile // 2) % 2, 0:width]
-                            _add_up(result, partial, product, spare, k == 0, k == count_k - 1, on_scalar)
+                            spare = drained[
+                                0:rows, (tile if evict == "scalar" else tile // 2) % 2, 0:width
+                            ]
+                            _add_up(
+                                result, partial, product, spare, k == 0, k == count_k - 1, on_scalar
+                            )
                         elif k == count_k - 1:
                             _copy(result, product, on_scalar)
                     if k == count_k - 1:

@@ -58,6 +58,20 @@ def test_reading_what_was_never_written() -> None:
     assert np.isnan(returned[:, 4:]).all()
 
 
+def test_one_place_is_one_hazard_whatever_is_missing() -> None:
+    def kernel(x: Any) -> Any:
+        tile, result = nl.ndarray((8, 8), nl.float32), out()
+        for i in range(8):
+            nisa.dma_copy(tile[:, i : i + 1], x[:, i : i + 1])
+            nisa.dma_copy(result, tile)
+        return result
+
+    hazards, returned = found(kernel, X)
+    assert len(hazards) == 1
+    assert "56 of 64 elements" in hazards[0].message
+    np.testing.assert_array_equal(returned, X)
+
+
 def test_warned_of_once_with_the_count() -> None:
     with pytest.warns(
         HazardWarning, match=r"reads tensor 'tile' .* never written \(3 times\)"
@@ -144,7 +158,7 @@ def test_tiles_over_others_that_are_still_read() -> None:
     ("addresses", "late"),
     [
         (((0, 0), (0, 32)), True),
-        (((0, 0), (8, 0)), True),
+        (((0, 0), (32, 0)), True),
         (((0, 0), (0, 0)), False),
         (((0, 0), (0, 64), (0, 0), (0, 64)), False),
     ],

@@ -104,6 +104,7 @@ def test_matmul_stays_in_a_bank() -> None:
         ),
         (lambda: nisa.tensor_copy(sbuf(8, 8), sbuf(8, 8), engine=nisa.engine.tensor), "tensor"),
         (lambda: nisa.tensor_copy(psum(8, 4097), psum(8, 4097)), "4097 elements .* at most 4096"),
+        (lambda: nisa.memset(sbuf(1, 65537), 0.0), "65537 elements .* at most 65536"),
         (lambda: nisa.tensor_tensor(sbuf(8, 8), psum(8, 8), psum(8, 8), nl.add), "at most one"),
         (
             lambda: nisa.tensor_tensor(

@@ -186,6 +186,36 @@ def test_predicated_copy_refuses(body: Callable[[], Any], message: str) -> None:
     refused(body, message)
 
 
+@pytest.mark.parametrize("rows", [20, 32, 128])
+def test_shuffle(rows: int) -> None:
+    source, before = np.arange(3.0 * rows).reshape(rows, 3), -np.ones((rows, 3))
+    mask = [(5 * i) % 20 if i % 3 else 255 for i in range(32)]
+
+    def body() -> Array:
+        dst = tile(before)
+        nisa.nc_stream_shuffle(dst, tile(source), mask)
+        return dst.read()
+
+    for i, row in enumerate(inside(body)):
+        kept = mask[i % 32] == 255
+        assert row.tolist() == (before[i] if kept else source[i // 32 * 32 + mask[i % 32]]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("mask", "src", "message"),
+    [
+        (range(31), (32, 8), "expected 32 numbers below 32"),
+        ([32] * 32, (32, 8), "expected 32 numbers below 32"),
+        (range(32), (32, 7), "differ"),
+        ([20] * 32, (16, 8), "partition 0 of dst comes from 20, src has 16"),
+    ],
+)
+def test_shuffle_refuses(mask: Any, src: tuple[int, int], message: str) -> None:
+    refused(lambda: nisa.nc_stream_shuffle(sbuf(32, 8), sbuf(*src), mask), message)
+    casts: Any = partial(nisa.nc_stream_shuffle, shuffle_mask=range(32))
+    refused(lambda: casts(sbuf(32, 8), sbuf(32, 8, dtype=F32)), "it does not cast")
+
+
 # Arithmetic
 
 FLOAT_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {

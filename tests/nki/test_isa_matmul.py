@@ -118,6 +118,26 @@ def test_accumulating_onto_what_is_no_product_is_an_error(steps: list[Step], mes
         accumulated(*steps)
 
 
+def test_what_was_only_read_was_not_written() -> None:
+    assert accumulated(read, times(3)) == 3
+    with pytest.raises(NkiValidationError, match="never written"):
+        accumulated(read, times(3, True))
+
+
+def test_each_element_of_a_tile_is_looked_at() -> None:
+    def body(first: Step) -> None:
+        dst = psum(1, 2)
+        first(dst[:, 0:1])
+        times(1)(dst[:, 1:2])
+        read(dst[:, 1:2])
+        nisa.nc_matmul(dst, tile([[1.0]]), tile([[1.0, 1.0]]), accumulate=True)
+
+    with pytest.raises(NkiValidationError, match="an instruction other than a matmul wrote"):
+        inside(partial(body, copied(2.0)))
+    with pytest.raises(NkiValidationError, match="never written"):
+        inside(partial(body, read))
+
+
 def test_trn3_accumulates_onto_anything_that_was_written() -> None:
     assert accumulated(memset(4.0), times(3), name="trn3") == 7
     assert accumulated(copied(4.0), times(3, True), name="trn3") == 7

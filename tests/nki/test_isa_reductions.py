@@ -445,3 +445,52 @@ def test_statistics_work(opcode: str, dst: int, data: int) -> None:
 )
 def test_statistics_refuse(opcode: str, dst: int, data: int, message: str) -> None:
     refused(lambda: getattr(nisa, opcode)(sbuf(8, dst), sbuf(8, data)), message)
+
+
+def test_exponential() -> None:
+    def body() -> list[Array]:
+        found = []
+        hows: list[dict[str, Any]] = [
+            {"reduce_cmd": CMD.reset_reduce},
+            {"reduce_cmd": CMD.reduce},
+            {"reduce_cmd": CMD.load_reduce, "reduce_init": 100.0},
+        ]
+        for how in hows:
+            dst, total = sbuf(2, 3, dtype=F32), sbuf(2, 1, dtype=F32)
+            nisa.exponential(dst, tile(X), tile(COLUMN), total, **how)
+            found += [dst.read(), total.read()]
+        return found
+
+    first, once, _, twice, _, loaded = inside(body, "trn3")
+    expected = np.exp(X - COLUMN)
+    total = expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(first, expected, rtol=1e-6)
+    for found, wanted in ((once, total), (twice, 2 * total), (loaded, 100 + total)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def exponential(**how: Any) -> Callable[[], Any]:
+    def body() -> None:
+        tensors: dict[str, Any] = {k: v() if isinstance(v, partial) else v for k, v in how.items()}
+        nisa.exponential(sbuf(8, 8), sbuf(8, 8), **tensors)
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "name"),
+    [
+        (exponential(), "trn2 has no such instruction", "trn2"),
+        (exponential(reduce_init=1.0), "reduce_init goes with reduce_cmd.load_reduce", "trn3"),
+        (exponential(max_value=partial(sbuf, 8, 1)), "is bfloat16, expected float32", "trn3"),
+        (exponential(reduce_res=partial(sbuf, 8, 2)), r"reduce_res is \[8, 2\]", "trn3"),
+    ],
+)
+def test_exponential_refuses(body: Callable[[], Any], message: str, name: str) -> None:
+    refused(body, message, name)
+
+
+def test_exponential_work() -> None:
+    (found,) = recorded(exponential(), "trn3").works
+    assert isinstance(found, ElementwiseWork)
+    assert (found.opcode, found.engine, found.reduces) == ("exponential", Engine.VECTOR, False)

@@ -91,6 +91,15 @@ def test_affine_select_of_whole_numbers_keeps_every_bit() -> None:
     assert inside(body).tolist() == [[2**31 - 1, 5]]
 
 
+def test_affine_select_saturates_what_it_fills_in() -> None:
+    def body() -> Array:
+        dst = sbuf(1, 2, dtype=nl.int8)
+        nisa.affine_select(dst, [[1, 2]], 0, tile(np.array([[3, 4]]), nl.int8), -1e9)
+        return dst.read()
+
+    assert inside(body).tolist() == [[3, -128]]
+
+
 def test_patterns_may_begin_where_a_loop_is() -> None:
     def body() -> Any:
         found = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nki.kernels import HEAD, described, is_whole, loaded, run, same
+from tests.nki.kernels import HEAD, is_whole, loaded, run, same
 from tuner.kernel import load_kernel, read_kernel
 from tuner.nki import NkiValidationError
 from tuner.nki.loops import EACH, PASSES, marked
@@ -100,9 +100,16 @@ for i in range(4):
     "raise": "for i in range(4):\n    if i > 5:\n        raise ValueError(i)\n    put(tile, i + 1)",
     "assert": "for i in range(4):\n    assert i < 4, f'{i} is too much'\n    put(tile, i + 1)",
     "zip": "for i in range(4):\n    for a, b in zip([1, 2], [3, 4]):\n        put(tile, a + b + i)",
-    "math": "for i in range(4):\n    put(tile, math.ceil(i / 2) + math.floor(i) + math.gcd(i, 4) + 1)",
+    "math": """
+for i in range(4):
+    put(tile, math.ceil(i / 2) + math.floor(i) + math.gcd(i, 4) + 1)
+""",
     "text": "for i in range(4):\n    n = f'{i:02d}' + str(i) + '%d' % i\n    put(tile, len(n) + i)",
-    "look-up": "prime = [2, 3, 5, 7]\nfor i in range(4):\n    put(tile, prime[i] + {0: 1}.get(i, 2))",
+    "look-up": """
+prime = [2, 3, 5, 7]
+for i in range(4):
+    put(tile, prime[i] + {0: 1}.get(i, 2))
+""",
     "inner loop stays": """
 for i in range(3):
     for j in range(i, 4):
@@ -159,13 +166,26 @@ for i in range(4):
     for j in range(3):
         put(tile, j + 1)
 """,
-    "append to a list from outside": "for i in range(4):\n    outer.append(i)\n    put(tile, len(outer))",
-    "list from outside that grows": "for i in range(4):\n    outer += [i]\n    put(tile, len(outer))",
+    "append to a list from outside": """
+for i in range(4):
+    outer.append(i)
+    put(tile, len(outer))
+""",
+    "list from outside that grows": """
+for i in range(4):
+    outer += [i]
+    put(tile, len(outer))
+""",
     "dict from outside": "for i in range(4):\n    table[i % 2] = i\n    put(tile, len(table))",
     "one key": "for i in range(4):\n    put(tile, table.get('n', 1))\n    table['n'] = i + 2",
     "dict update": "for i in range(4):\n    table.update(n=3)\n    put(tile, len(table))",
     "list item": "box = [1]\nfor i in range(4):\n    box[0] += 1\n    put(tile, box[0])",
-    "item of an item": "box = [[1]]\nfor i in range(4):\n    box[0][0] += 1\n    put(tile, box[0][0])",
+    "item of an item": """
+box = [[1]]
+for i in range(4):
+    box[0][0] += 1
+    put(tile, box[0][0])
+""",
     "attribute": """
 put.count = 1
 for i in range(4):
@@ -295,7 +315,12 @@ for i in range(4):
     "two targets": "for i, j in enumerate(range(4)):\n    put(tile, i + j + 1)",
     "no range": "for i in [3, 1, 2]:\n    put(tile, i)",
     "star arguments": "box = (tile, 3)\nfor i in range(4):\n    put(*box)",
-    "unknown function": "grow = outer.append\nfor i in range(4):\n    grow(i)\n    put(tile, len(outer))",
+    "unknown function": """
+grow = outer.append
+for i in range(4):
+    grow(i)
+    put(tile, len(outer))
+""",
     "callback": "for i in range(4):\n    put(tile, max([1], key=outer.append) + len(outer))",
     "callback in a dict": """
 for i in range(4):
@@ -523,7 +548,14 @@ def test_a_global_of_the_kernel() -> None:
 PLAIN_HELPERS = {
     "tiles": "def helper(n):\n    own = [n]\n    own.append(2)\n    return len(own) + n",
     "branches": "def helper(n):\n    if n > 2:\n        return n\n    return 3 - n",
-    "breaks": "def helper(n):\n    k = 0\n    for k in range(9):\n        if k > n:\n            break\n    return k",
+    "breaks": """
+def helper(n):
+    k = 0
+    for k in range(9):
+        if k > n:
+            break
+    return k
+""",
     "raises": "def helper(n):\n    if n > 9:\n        raise ValueError(f'{n}')\n    return n + 1",
     "default": "def helper(n, more=(1, 2)):\n    return n + len(more)",
     "calls": "def helper(n):\n    return other(n, 3)\ndef other(n, m):\n    return max(n, m)",
@@ -646,11 +678,11 @@ for i in range(9):
     )
     file = tmp_path / "failing.py"
     file.write_text(HEAD + text)
-    with pytest.raises(ValueError, match="^2 and 6$"):
+    with pytest.raises(ValueError, match=r"^2 and 6$"):
         run(load_kernel(read_kernel(file, "kernel")), True)
     short = kernel_of("for i in range(9):\n    nisa.memset(tile[:, 10 * i : 10 * i + 10], 0.0)")
     for symbolic in (True, False):
-        with pytest.raises(NkiValidationError, match="slice 60:70 of dimension 1"):
+        with pytest.raises(NkiValidationError, match=r"slice 60:70 of dimension 1 "):
             run(loaded(short), symbolic)
 
 
@@ -694,9 +726,4 @@ for i in range(3):
 """
     )
     assert marks(text) == [False, True]
-    found = same(text)
-    assert is_whole(found)
-    assert described(found.program)["lines"] == (
-        f"{found.program.lines[0]}",
-        *found.program.lines[1:],
-    )
+    assert is_whole(same(text))

@@ -81,18 +81,19 @@ def test_function_is_nki_s_or_refuses(module: str, name: str) -> None:
             function(1, 2, axis=3)
 
 
-SUPPORTED = {
-    "activation, activation_reduce, affine_select, bn_aggr, bn_stats, dma_compute, dma_copy, "
-    "dma_transpose, get_nc_version, iota, max8, memset, nc_matmul, nc_transpose, range_select, "
-    "reciprocal, scalar_tensor_tensor, select_reduce, tensor_copy, tensor_copy_predicated, "
-    "tensor_reduce, tensor_scalar, tensor_scalar_cumulative, tensor_scalar_reduce, tensor_tensor, "
-    "tensor_tensor_scan"
-}
+SUPPORTED = (
+    "activation activation_reduce affine_select bn_aggr bn_stats dma_compute dma_copy dma_transpose"
+    " exponential get_nc_version iota max8 memset nc_matmul nc_stream_shuffle nc_transpose"
+    " range_select reciprocal scalar_tensor_tensor select_reduce tensor_copy tensor_copy_predicated"
+    " tensor_reduce tensor_scalar tensor_scalar_cumulative tensor_scalar_reduce tensor_tensor"
+    " tensor_tensor_scan"
+)
 
 
 def test_instructions_that_are_simulated() -> None:
     names = OFFICIAL["functions"]["nki.isa"]
-    assert {", ".join(sorted(n for n in names if not refuses(vars(nisa)[n])))} == SUPPORTED
+    found = sorted(name for name in names if not refuses(vars(nisa)[name]))
+    assert " ".join(found) == SUPPORTED
 
 
 def test_members_of_enums() -> None:

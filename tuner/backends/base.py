@@ -64,12 +64,15 @@ class Candidate:
         number: Chosen by who asks; comes back with the measurement.
         verify_with: Tensors of the workload to check the numbers on; None checks nothing.
         timed: Whether to time it; a candidate may be checked only.
+        limit_us: A backend need not time what it can show to be slower than this: it then gives no
+            latency but a lower bound, figure `bound_us`.
     """
 
     number: int
     config: Config
     verify_with: tuple[Argument, ...] | None = None
     timed: bool = True
+    limit_us: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Measurement:
     Attributes:
         kind: "simulated" or "measured".
         latency_us: Time of one run in microseconds; None unless the status is `correct` and it was
-            timed.
+            timed: it need not be where it is slower than the candidate's limit.
         reason: Why it failed, in one line.
         figures: What else the backend says: busy times, bytes, memory.
         verified: Whether its numbers were checked and right.
@@ -135,7 +138,7 @@ class Backend(Protocol):
     def verify(self, candidate: Candidate) -> Mismatch | None:
         """Runs the config on random numbers of `candidate.verify_with`; None means it is right."""
 
-    def measure(self, artifact: Any) -> tuple[float, dict[str, Any]]:
+    def measure(self, artifact: Any) -> tuple[float | None, dict[str, Any]]:
         """Returns the latency in microseconds and further figures."""
 
     def fingerprint(self) -> dict[str, Any]:

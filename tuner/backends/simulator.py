@@ -4,6 +4,7 @@ packages.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -17,13 +18,14 @@ import numpy.typing as npt
 
 from tuner.backends.base import Candidate, Capabilities, Mismatch, Problem
 from tuner.kernel import LoadedKernel, load_kernel
-from tuner.neuroncore import Device, Policy, constants, device, policy
-from tuner.neuroncore.memory import MemoryPlan, plan_memory
+from tuner.neuroncore import ON_OVERFLOW, Device, Policy, constants, device, policy
+from tuner.neuroncore.bound import lower_bound_us
+from tuner.neuroncore.building import Built, build
 from tuner.neuroncore.simulation import MODEL_VERSION, predict
 from tuner.nki import isa, language
 from tuner.nki.recorder import Trace, trace
 from tuner.nki.tensor import NkiTensor, Values, rounded
-from tuner.runtime.errors import TunerError
+from tuner.runtime.errors import TunerError, unknown
 from tuner.space import Argument
 
 __all__ = ["SimulatorBackend", "compare"]
@@ -87,8 +89,9 @@ class SimulatorBackend:
                 self._kernel.function, self._problem.arguments, candidate.config, self._device
             )
         if candidate.limit_us is not None:
+            works = traced.recording.work_counts()
             bound_us = lower_bound_us(
-                traced.recording.work_counts(), self._device, self._policy, self._cores_busy
+                list(works), list(works.values()), self._device, self._policy, self._cores_busy
             )
             if bound_us > candidate.limit_us:
                 return Compiled(traced, None, bound_us)
@@ -105,14 +108,14 @@ class SimulatorBackend:
         return prediction.latency_us, {
             "launch_us": prediction.launch_us,
             "error_percent": prediction.error_percent,
-            "error_class": prediction.error_class,
             "busy_us": prediction.busy_us,
             "instructions": len(program),
             "flops": program.flops,
             "hbm_read_bytes": program.hbm_read_bytes,
             "hbm_written_bytes": program.hbm_written_bytes,
-            "spill_saved_bytes": built.saved_bytes,
-            "spill_reloaded_bytes": built.reloaded_bytes,
+            "spill_saved_bytes": built.spill_saved_bytes,
+            "spill_reloaded_bytes": built.spill_reloaded_bytes,
+            "reread_bytes": built.reread_bytes,
             "sbuf_peak_bytes_per_partition": memory.sbuf_peak_bytes,
             "psum_peak_banks": memory.psum_peak_bytes // bank,
             "output_bytes": sum(
@@ -135,13 +138,15 @@ class SimulatorBackend:
 
     def fingerprint(self) -> dict[str, Any]:
         """Names the model, the compiler policy, the device's constants and the kernel's source."""
-        listed = repr([(c.name, c.value) for c in constants(self._problem.device)])
+        listed = [(c.name, c.value) for c in constants(self._problem.device)]
         return {
             "backend": "simulator",
             "model_version": MODEL_VERSION,
             "policy": self._policy.name,
+            "policy_hash": _hash(dataclasses.astuple(self._policy)),
+            "cores_busy": self._cores_busy,
             "device": self._problem.device,
-            "device_hash": hashlib.sha256(listed.encode()).hexdigest()[:16],
+            "device_hash": _hash(listed),
             "kernel_hash": self._problem.kernel.kernel_hash,
         }
 
@@ -158,8 +163,13 @@ def _compile_simulator(core: Device, chosen: Policy) -> None:
         isa.dma_copy(out, x)
         return out
 
-    program = trace(copy, (Argument("x", (1,), "float32"),), {}, core).program
-    predict(program, plan_memory(program, core, chosen), core, chosen)
+    traced = trace(copy, (Argument("x", (1,), "float32"),), {}, core)
+    built = build(traced.program, core, chosen)
+    predict(built.program, built.memory, core, chosen)
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def random_values(arguments: Sequence[Argument], seed: int = 0) -> dict[str, Values]:

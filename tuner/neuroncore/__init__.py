@@ -10,9 +10,10 @@ from tuner.neuroncore.device import (
     device_names,
     device_source,
 )
-from tuner.neuroncore.policy import Policy, policy, policy_names
+from tuner.neuroncore.policy import ON_OVERFLOW, Policy, policy, policy_names
 
 __all__ = [
+    "ON_OVERFLOW",
     "TAGS",
     "Constant",
     "Device",

@@ -124,7 +124,7 @@ def _tile(tile: tuple[int, int, int, int], device: Device) -> int:
 
 def _dma(work: DmaWork, device: Device, policy: Policy, cores_busy: int) -> Cost:
     """Rows are dealt to the DMA engines; each pays per byte and per run of bytes contiguous in
-    HBM.
+    HBM. Rows next to each other are one run, unless they are shorter than the shortest run.
     """
     dma = device.dma
     engines = min(dma.engines, -(-work.partitions // dma.partitions_per_engine))
@@ -134,7 +134,7 @@ def _dma(work: DmaWork, device: Device, policy: Policy, cores_busy: int) -> Cost
         hbm = work.transpose == "hbm"
         rate *= dma.transpose_hbm_factor if hbm else dma.transpose_sbuf_factor
     static = work.dge == "none" or (work.dge == "unknown" and not dma.dynamic)
-    if work.rows_contiguous:
+    if work.rows_contiguous and work.runs * work.run_bytes >= dma.run_bytes_min:
         serve = _run_ns(rows * work.runs * work.run_bytes, device, policy, rate)
     elif static and work.runs > 1 and work.run_bytes < dma.tiny_run_bytes:
         serve = rows * work.runs * dma.tiny_run_ns  # elements of strided rows

@@ -188,6 +188,13 @@ class Kernel(_Section, frozen=True):
     launch_us: float
 
 
+class Error(_Section, frozen=True):
+    """How far predicted times are off, of kernels that multiply on TensorE and of others."""
+
+    matmul_percent: float
+    elementwise_percent: float
+
+
 class _Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     core: str
@@ -202,6 +209,7 @@ class _Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dma: Dma
     hbm: Hbm
     kernel: Kernel
+    error: Error
 
 
 class Device(_Device, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 SBUF_ALIGNMENT = 4
+PIECES_SEEN = 64
 HBM, SBUF, PSUM = (int(space) for space in Space)
 FRESH, BUSY = -1, 1 << 40  # of a bank; in between: the event that freed it
 
@@ -291,7 +292,8 @@ def _measure(
 @compiled
 def _rotate(events: Any, space: Any, room: Any, site: Any, buffers: Any, fresh: Any) -> Any:
     """Hands out SBUF: a site's fresh buffers first, then its oldest freed memory, then fresh
-    memory, then the oldest freed of anybody. Returns who took over from whom, as rows of pairs.
+    memory, then the oldest freed piece of anybody that is enough, then whatever was freed first.
+    Returns who took over from whom, as rows of pairs.
     """
     made = np.zeros(len(buffers), np.int64)
     left = room.copy()  # of a freed tensor's bytes
@@ -323,10 +325,30 @@ def _rotate(events: Any, space: Any, room: Any, site: Any, buffers: Any, fresh: 
                 own[s] = own_next[own[s]]
         given = min(need, fresh)
         fresh, need = fresh - given, need - given
+        if need > 0:
+            piece = _large_enough(need, freed, oldest, n_freed, left)
+            if piece >= 0:
+                need, n_pairs = _take(t, piece, need, left, pairs, n_pairs)
         while need > 0:
             need, n_pairs = _take(t, freed[oldest], need, left, pairs, n_pairs)
             oldest += left[freed[oldest]] == 0
     return pairs[:n_pairs]
+
+
+@compiled
+def _large_enough(need: Any, freed: Any, oldest: Any, n_freed: Any, left: Any) -> Any:
+    """Returns the oldest freed piece that is enough by itself, -1 if none of the next few is.
+
+    Else large tiles would use up the buffers of small ones, which then could not rotate.
+    """
+    seen = 0
+    for k in range(oldest, n_freed):
+        if left[freed[k]] >= need:
+            return freed[k]
+        seen += left[freed[k]] > 0
+        if seen == PIECES_SEEN:
+            break
+    return -1
 
 
 @compiled

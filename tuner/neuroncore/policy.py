@@ -37,6 +37,8 @@ class Policy:
         tensor_window: Instructions of TensorE that may overtake each other.
         vector_window: The same of VectorE and of ScalarE.
         copy_engine: Copies out of PSUM that name no engine: "vector" or "scalar".
+        move_engine: The same of copies within SBUF.
+        scale_engine: The same of products with a constant.
         memset_engine: The engine of a memset that names none.
         hoists: What a loop computes or loads alike in every pass is done once, memory permitting.
         on_overflow: What happens where tiles do not fit: "error" refuses, "spill" sends them to HBM
@@ -56,6 +58,8 @@ class Policy:
     tensor_window: int
     vector_window: int
     copy_engine: str
+    move_engine: str
+    scale_engine: str
     memset_engine: str
     hoists: bool
     on_overflow: str

@@ -113,7 +113,7 @@ class ElementwiseWork(NamedTuple):
         engine: Where it runs; Engine.ANY leaves it to the policy.
         elements: Elements per partition that it walks over (of a reduction: its input's).
         operands: The written one first.
-        table: Activation function whose table ScalarE needs; "" for none.
+        table: Activation function whose table ScalarE needs if it does this; "" for none.
         zero: memset: the value is zero.
         reduces: It also reads out a reduction register.
     """

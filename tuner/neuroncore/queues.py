@@ -46,8 +46,11 @@ def engine_of(work: Work, policy: Policy) -> Engine:
         return work.engine
     if work.opcode == "memset":
         return Engine[policy.memset_engine.upper()]
-    if work.opcode == "tensor_copy" and work.operands[1].space == Space.PSUM:
-        return Engine[policy.copy_engine.upper()]
+    if work.opcode == "tensor_copy":
+        from_psum = work.operands[1].space == Space.PSUM
+        return Engine[(policy.copy_engine if from_psum else policy.move_engine).upper()]
+    if work.opcode == "tensor_scalar" and work.table:  # ScalarE could do it: it scales its input
+        return Engine[policy.scale_engine.upper()]
     return Engine.VECTOR
 
 

@@ -44,12 +44,14 @@ class Prediction:
         latency_us: Launch and run together, in microseconds.
         launch_us: What passes before the first instruction.
         busy_us: Busy time of each engine; of DMA, the mean over its engines.
+        error_percent: How far such predictions are off, from published or the user's measurements.
         timeline: When each instruction ran.
     """
 
     latency_us: float
     launch_us: float
     busy_us: dict[str, float]
+    error_percent: float
     timeline: Timeline
 
 
@@ -74,6 +76,9 @@ def predict(
         latency_us=launch_us + result.makespan / 1e6,
         launch_us=launch_us,
         busy_us={name: int(busy) / 1e6 for name, busy in zip(ENGINES, result.busy, strict=True)},
+        error_percent=(
+            device.error.matmul_percent if program.flops else device.error.elementwise_percent
+        ),
         timeline=result,
     )
 

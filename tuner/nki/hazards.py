@@ -56,6 +56,7 @@ class Hazards:
     def __init__(self, strict: bool = False) -> None:
         self.strict = strict
         self.counts: dict[Hazard, int] = {}
+        self._first: dict[tuple[str, str, str], Hazard] = {}
         self._placed: WeakKeyDictionary[Allocation, None] = WeakKeyDictionary()
         self._lost: WeakKeyDictionary[Allocation, str] = WeakKeyDictionary()
 
@@ -65,13 +66,23 @@ class Hazards:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def report(self, kind: str, message: str, line: str | None = None) -> None:
-        """Notes a hazard, on the kernel's current line unless another is given.
+    def report(
+        self, kind: str, message: str, line: str | None = None, subject: str | None = None
+    ) -> None:
+        """Notes a hazard, once for each line and subject.
+
+        Args:
+            kind: UNWRITTEN, ACCUMULATION or OVERLAP.
+            message: What is unsure and why; the first one stays.
+            line: File and line, the kernel's current one unless given.
+            subject: What the message is about, the message itself unless given.
 
         Raises:
             HazardError: In strict mode.
         """
-        hazard = Hazard(kind, line or kernel_line(), message)
+        place = line or kernel_line()
+        key = (kind, place, message if subject is None else subject)
+        hazard = self._first.setdefault(key, Hazard(kind, place, message))
         self.counts[hazard] = self.counts.get(hazard, 0) + 1
         if self.strict:
             raise HazardError(str(hazard))
@@ -100,6 +111,7 @@ class Hazards:
             UNWRITTEN if over is None else OVERLAP,
             f"{verb} {described(view)}, {missing} of {written.size} elements {why}",
             allocation.site if verb == "returns" else None,
+            described(view),
         )
         if over is not None and allocation.values is not None:
             assert allocation.written is not None

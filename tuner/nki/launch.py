@@ -104,11 +104,9 @@ class _Program(Recorder):
         self._shared = shared
         self._made = 0
 
-    def allocate(
-        self, shape: Sequence[int], dtype: str, buffer: Buffer, name: str = ""
-    ) -> NkiTensor:
-        tensor = super().allocate(shape, dtype, buffer, name)
-        if buffer == Buffer.shared_hbm:
+    def allocate(self, *args: Any, **kwargs: Any) -> NkiTensor:
+        tensor = super().allocate(*args, **kwargs)
+        if tensor.buffer == Buffer.shared_hbm:
             self._share(tensor)
         return tensor
 

@@ -99,8 +99,9 @@ def check_start(view: NkiTensor) -> None:
     """Partitions begin at 0; at most 64 of them also at 64, at most 32 also at any quarter."""
     size = view.shape[0]
     step = 128 if size > 64 else 64 if size > 32 else 32
-    if view.row % step:
+    address = view.allocation.address
+    row = view.row if address is None else view.row + address[0]
+    if row % step:
         raise NkiValidationError(
-            f"{view!r} begins at partition {view.row}: "
-            f"{size} partitions begin at a multiple of {step}"
+            f"{view!r} begins at partition {row}: {size} partitions begin at a multiple of {step}"
         )

@@ -372,11 +372,11 @@ def _settled(index: Index, question: Callable[[npt.NDArray[Any]], Any]) -> Any:
     if not all(loop.open for loop in loops):
         raise NotSymbolicError
     points = 1
-    for depth, loop in enumerate(loops):
-        if points * loop.count > MAX_POINTS:  # too many to look at: an outer pass at a time
-            loops[max(0, depth - 1)].count = 1
-            return _settled(index, question)
+    for loop in loops:
         points *= loop.count
+    if points > MAX_POINTS:  # too many to look at: an outer pass at a time
+        next(loop for loop in loops if loop.count > 1).count = 1
+        return _settled(index, question)
     answers = np.asarray(question(_values(index, loops)))
     answer = answers[(0,) * len(loops)]
     same = answers == answer

@@ -14,14 +14,19 @@ from tuner.nki.enums import (
     reduce_cmd,
 )
 from tuner.nki.errors import NkiValidationError
-from tuner.nki.isa.activations import activation, activation_reduce
+from tuner.nki.isa.activations import activation, activation_reduce, exponential
 from tuner.nki.isa.arithmetic import (
     reciprocal,
     scalar_tensor_tensor,
     tensor_scalar,
     tensor_tensor,
 )
-from tuner.nki.isa.copies import memset, tensor_copy, tensor_copy_predicated
+from tuner.nki.isa.copies import (
+    memset,
+    nc_stream_shuffle,
+    tensor_copy,
+    tensor_copy_predicated,
+)
 from tuner.nki.isa.dma import dma_compute, dma_copy, dma_transpose
 from tuner.nki.isa.instruction import NkiInstruction
 from tuner.nki.isa.matmul import nc_matmul, nc_transpose
@@ -46,14 +51,12 @@ from tuner.nki.isa.unsupported import (
     activate2,
     core_barrier,
     dropout,
-    exponential,
     get_nc_sub_version,
     local_gather,
     nc_find_index8,
     nc_match_replace8,
     nc_matmul_mx,
     nc_n_gather,
-    nc_stream_shuffle,
     nonzero_with_count,
     quantize_mx,
     rand2,

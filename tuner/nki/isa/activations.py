@@ -1,4 +1,4 @@
-"""nki.isa: activation functions on ScalarE."""
+"""nki.isa: activation functions on ScalarE, and the one that VectorE has."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from tuner.nki.isa.instruction import (
     Number,
     elementwise,
     issue,
+    kind_of,
     tiles,
 )
-from tuner.nki.isa.values import column, floats, registers, store
+from tuner.nki.isa.values import column, floats, reduce_into, registers, store
 from tuner.nki.limits import check_column, check_on_chip, check_same_size, generation
 from tuner.nki.operations import ACTIVATIONS, Operation, activated, name_of
 from tuner.nki.recorder import Recorder, active
 from tuner.nki.tensor import NkiTensor, free_size
 
-__all__ = ["activation", "activation_reduce"]
+__all__ = ["activation", "activation_reduce", "exponential"]
 
 
 def activation(
@@ -151,3 +152,47 @@ def _check_reduction(opcode: str, reduction: str | None, command: reduce_cmd) ->
     needed = command in (reduce_cmd.reduce, reduce_cmd.reset_reduce)
     if reduction not in (None, "add") or (needed and reduction is None):
         raise NkiValidationError(f"{opcode}: reduce_op={reduction}, expected nl.add")
+
+
+def exponential(
+    dst: NkiTensor,
+    src: NkiTensor,
+    max_value: Number | NkiTensor = 0.0,
+    reduce_res: NkiTensor | None = None,
+    reduce_cmd: reduce_cmd = reduce_cmd.idle,
+    reduce_init: Number | NkiTensor = 0.0,
+    name: str | None = None,
+) -> NkiInstruction:
+    """dst = exp(src - max_value) on VectorE, whose registers can sum it up; 4th generation."""
+    recorder = active()
+    writes = (dst,) if reduce_res is None else (dst, reduce_res)
+    reads = (src, *tiles("exponential", max_value=max_value, reduce_init=reduce_init))
+    loads = kind_of(reduce_init) != "zero"
+    issue(recorder, _exponential, writes, reads, len(writes), loads, reduce_cmd)
+    if recorder.numeric:
+        with np.errstate(all="ignore"):
+            found = np.exp(floats(src) - column(max_value))
+        held = reduce_into(recorder, src, found, "add", reduce_cmd, reduce_init)
+        store(dst, found)
+        if reduce_res is not None:
+            store(reduce_res, held)
+    return HANDLE
+
+
+def _exponential(device: Device, dst: NkiTensor, *rest: Any) -> ElementwiseWork:
+    opcode = "exponential"
+    *views, writes, loads, command = rest
+    results, (src, *columns) = views[: writes - 1], views[writes - 1 :]
+    if generation(device) < 4:
+        raise NkiValidationError(f"{opcode}: {device.name} has no such instruction")
+    if loads and command != reduce_cmd.load_reduce:
+        raise NkiValidationError(f"{opcode}: reduce_init goes with reduce_cmd.load_reduce")
+    for tile in columns:
+        check_column(opcode, "max_value or reduce_init", tile, src.shape[0])
+        if tile.dtype != "float32":
+            raise NkiValidationError(f"{opcode}: a column is {tile.dtype}, expected float32")
+    for result in results:
+        check_column(opcode, "reduce_res", result, src.shape[0])
+    check_on_chip(device, opcode, Engine.VECTOR, dst, *views)
+    check_same_size(opcode, dst, src)
+    return elementwise(opcode, Engine.VECTOR, free_size(dst), (dst, src), reduces=bool(results))

@@ -157,7 +157,9 @@ def _tensor_scalar(device: Device, dst: NkiTensor, data: NkiTensor, *rest: Any) 
         check_bits(opcode, operations[0], dst, data)
     on = tensor_scalar_engine(operations, asked, dst, data, *columns)
     check_on_chip(device, opcode, on, dst, data, *columns)
-    return elementwise(opcode, on, free_size(dst), (dst, data))
+    scales = on == Engine.ANY and operations == ("multiply", None) and kinds[0] != "tile"
+    table = "copy" if scales else ""  # ScalarE copies with a scale
+    return elementwise(opcode, on, free_size(dst), (dst, data), table)
 
 
 def scalar_tensor_tensor(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.program import ElementwiseWork, Engine, Space
+from tuner.neuroncore.program import ElementwiseWork, Engine
 from tuner.nki.enums import engine
 from tuner.nki.errors import NkiValidationError
 from tuner.nki.isa.instruction import (
@@ -31,7 +32,10 @@ from tuner.nki.limits import (
 from tuner.nki.recorder import active
 from tuner.nki.tensor import NkiTensor, free_size
 
-__all__ = ["memset", "tensor_copy", "tensor_copy_predicated"]
+QUARTER = 32
+UNCHANGED = 255
+
+__all__ = ["memset", "nc_stream_shuffle", "tensor_copy", "tensor_copy_predicated"]
 
 
 def tensor_copy(
@@ -54,9 +58,6 @@ def _copy(device: Device, dst: NkiTensor, src: NkiTensor, on: Engine) -> Element
         raise NkiValidationError(f"tensor_copy: ScalarE of {device.name} has no such instruction")
     check_on_chip(device, "tensor_copy", on, dst, src)
     check_same_size("tensor_copy", dst, src)
-    if on == Engine.ANY and not device.scalar.tensor_copy:
-        in_psum = Space.PSUM in (dst.space, src.space)
-        on = Engine.VECTOR if in_psum else on  # nothing else is left
     return elementwise("tensor_copy", on, free_size(dst), (dst, src))
 
 
@@ -128,3 +129,44 @@ def _predicated(
             raise NkiValidationError(f"{opcode} from {src.dtype} to {dst.dtype}: it does not cast")
         check_one_in_psum(opcode, src, predicate)
     return elementwise(opcode, Engine.VECTOR, free_size(dst), (dst, predicate, *sources))
+
+
+def nc_stream_shuffle(
+    dst: NkiTensor, src: NkiTensor, shuffle_mask: Sequence[int], name: str | None = None
+) -> NkiInstruction:
+    """In every quarter of the partitions, dst[i] = src[shuffle_mask[i]] where that is not 255."""
+    recorder = active()
+    mask = tuple(int(partition) for partition in shuffle_mask)
+    issue(recorder, _shuffle, (dst,), (src,), mask)
+    if recorder.numeric:
+        values, found = integers(src), integers(dst).copy()
+        for i in range(len(found)):
+            source = mask[i % QUARTER]
+            if source != UNCHANGED:
+                found[i] = values[i - i % QUARTER + source]
+        store_exactly(dst, found)
+    return HANDLE
+
+
+def _shuffle(
+    device: Device, dst: NkiTensor, src: NkiTensor, mask: tuple[int, ...]
+) -> ElementwiseWork:
+    opcode = "nc_stream_shuffle"
+    check_on_chip(device, opcode, Engine.VECTOR, dst, src)
+    if dst.dtype != src.dtype:
+        raise NkiValidationError(f"{opcode} from {src.dtype} to {dst.dtype}: it does not cast")
+    if free_size(dst) != free_size(src):
+        raise NkiValidationError(f"{opcode}: shapes {list(dst.shape)} and {list(src.shape)} differ")
+    if len(mask) != QUARTER or any(m != UNCHANGED and not 0 <= m < QUARTER for m in mask):
+        raise NkiValidationError(
+            f"{opcode}: shuffle_mask {mask}: expected {QUARTER} numbers below {QUARTER}"
+        )
+    last = src.shape[0] - 1
+    for i in range(dst.shape[0]):
+        source = mask[i % QUARTER]
+        if source != UNCHANGED and i - i % QUARTER + source > last:
+            raise NkiValidationError(
+                f"{opcode}: partition {i} of dst comes from {i - i % QUARTER + source}, "
+                f"src has {src.shape[0]}"
+            )
+    return elementwise(opcode, Engine.VECTOR, free_size(dst), (dst, src))

@@ -92,7 +92,7 @@ def issue(
     work = work_of(recorder.device, make, views, rest)
     for view in views:
         row = view.row
-        if type(row) is not int or row:
+        if type(row) is not int or row or view.allocation.address is not None:
             check_start(view)
     recorder.emit(work, writes, reads, accumulates)
 

@@ -55,6 +55,8 @@ def nc_matmul(
     stationary moves bit by bit.
     """
     recorder = active()
+    if accumulate is not None:
+        accumulate = bool(accumulate)
     onezero = is_stationary_onezero or is_moving_onezero
     double = perf_mode is not matmul_perf_mode.none
     tile: Any = WHOLE

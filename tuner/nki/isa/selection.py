@@ -32,7 +32,7 @@ from tuner.nki.limits import (
 )
 from tuner.nki.operations import COMPARISONS, Operation, name_of
 from tuner.nki.recorder import active
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.tensor import NkiTensor, free_size, rounded
 
 __all__ = ["affine_select", "iota", "range_select", "select_reduce"]
 
@@ -116,7 +116,7 @@ def affine_select(
         values = _affine(dst.shape[0], pattern, offset, channel_multiplier)
         chosen = COMPARISONS[comparison](values, 0)
         if dst.dtype == on_true_tile.dtype and dst.dtype not in FLOATS:
-            other = np.zeros((), dst.dtype) + np.asarray(int(on_false_value), dst.dtype)
+            other = rounded(np.float32(on_false_value), dst.dtype)
             store_exactly(dst, np.where(chosen, integers(on_true_tile), other))
         else:
             store(dst, np.where(chosen, floats(on_true_tile), np.float32(on_false_value)))

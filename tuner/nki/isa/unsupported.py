@@ -12,14 +12,12 @@ __all__ = [
     "activate2",
     "core_barrier",
     "dropout",
-    "exponential",
     "get_nc_sub_version",
     "local_gather",
     "nc_find_index8",
     "nc_match_replace8",
     "nc_matmul_mx",
     "nc_n_gather",
-    "nc_stream_shuffle",
     "nonzero_with_count",
     "quantize_mx",
     "rand2",
@@ -56,14 +54,12 @@ VirtualRegister = Refused("nki.isa.VirtualRegister")
 activate2 = Refused("nki.isa.activate2")
 core_barrier = Refused("nki.isa.core_barrier")
 dropout = Refused("nki.isa.dropout")
-exponential = Refused("nki.isa.exponential")
 get_nc_sub_version = Refused("nki.isa.get_nc_sub_version")
 local_gather = Refused("nki.isa.local_gather")
 nc_find_index8 = Refused("nki.isa.nc_find_index8")
 nc_match_replace8 = Refused("nki.isa.nc_match_replace8")
 nc_matmul_mx = Refused("nki.isa.nc_matmul_mx")
 nc_n_gather = Refused("nki.isa.nc_n_gather")
-nc_stream_shuffle = Refused("nki.isa.nc_stream_shuffle")
 nonzero_with_count = Refused("nki.isa.nonzero_with_count")
 quantize_mx = Refused("nki.isa.quantize_mx")
 rand2 = Refused("nki.isa.rand2")

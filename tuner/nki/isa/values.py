@@ -35,9 +35,9 @@ __all__ = [
     "store_exactly",
 ]
 
-PRODUCT, ZERO, OTHER, WAS_READ = 1, 2, 3, 4
-"""Contents of an element of PSUM: a product, zero of memset, anything else (0: nothing yet);
-WAS_READ is added where it was read since.
+PRODUCT, ZERO, OTHER, KIND, WAS_READ = 1, 2, 3, 3, 4
+"""Contents of an element of PSUM: a product, zero of memset, anything else (0: nothing yet), which
+are the bits of KIND; the bit WAS_READ is set where it was read since.
 """
 
 
@@ -143,17 +143,14 @@ def accumulate_product(
         _multiply(dst, left, right, True)
         return
     codes = held.of(dst)
+    kinds = codes & np.uint8(KIND)
     if accumulate:
-        _check_contents(recorder, dst, codes)
+        _check_contents(recorder, dst, kinds)
     elif accumulate is None:
-        _warn_of_contents(recorder, dst, codes)
-        if codes.all():
-            accumulate = True
-        elif not codes.any():
-            accumulate = False
-        else:
-            dst.write(np.where(codes != 0, array(dst), np.float32(0)))
-            accumulate = True
+        _warn_of_contents(recorder, dst, codes, kinds)
+        accumulate = bool(kinds.any())
+        if accumulate and not kinds.all():
+            dst.write(np.where(kinds != 0, array(dst), np.float32(0)))
     _multiply(dst, left, right, accumulate)
     codes[...] = PRODUCT
     dst.written()[...] = True
@@ -173,33 +170,36 @@ def _multiply(dst: NkiTensor, left: Values, right: Values, adds: bool) -> None:
         dst.write(out + product if adds else product)
 
 
-def _check_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.uint8]) -> None:
-    if not codes.all():
+def _check_contents(recorder: Recorder, dst: NkiTensor, kinds: npt.NDArray[np.uint8]) -> None:
+    if not kinds.all():
         raise NkiValidationError(
             f"nc_matmul(accumulate=True) onto {dst!r}, which was never written"
         )
-    if int(codes.max()) in (PRODUCT, PRODUCT + WAS_READ) or generation(recorder.device) >= 4:
+    found = int(kinds.max())
+    if found == PRODUCT or generation(recorder.device) >= 4:
         return
-    kinds = codes & ~np.uint8(WAS_READ)
-    if (kinds == OTHER).any():
+    if found == OTHER:
         raise NkiValidationError(
             f"nc_matmul(accumulate=True) onto {dst!r}, which an instruction other than a matmul "
             "wrote: the result is undefined"
         )
-    if (kinds != PRODUCT).any():
-        report(
-            recorder,
-            ACCUMULATION,
-            f"nc_matmul(accumulate=True) onto {dst!r} after a memset: the result is undefined "
-            f"on {recorder.device.name}; begin with accumulate=False",
-        )
+    report(
+        recorder,
+        ACCUMULATION,
+        f"nc_matmul(accumulate=True) onto {dst!r} after a memset: the result is undefined "
+        f"on {recorder.device.name}; begin with accumulate=False",
+    )
 
 
-def _warn_of_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.uint8]) -> None:
+def _warn_of_contents(
+    recorder: Recorder,
+    dst: NkiTensor,
+    codes: npt.NDArray[np.uint8],
+    kinds: npt.NDArray[np.uint8],
+) -> None:
     if int(codes.max()) <= PRODUCT:
         return
-    kinds = codes & ~np.uint8(WAS_READ)
-    if (kinds == OTHER).any() and generation(recorder.device) < 4:
+    if int(kinds.max()) == OTHER and generation(recorder.device) < 4:
         report(
             recorder,
             ACCUMULATION,
@@ -217,7 +217,7 @@ def _warn_of_contents(recorder: Recorder, dst: NkiTensor, codes: npt.NDArray[np.
 
 def check_transposed(recorder: Recorder, dst: NkiTensor) -> None:
     """Warns where a transpose goes to a 16-bit PSUM tile that was initialised."""
-    kinds = contents(dst).of(dst) & ~np.uint8(WAS_READ)
+    kinds = contents(dst).of(dst) & np.uint8(KIND)
     if dst.itemsize == 2 and ((kinds == ZERO) | (kinds == OTHER)).any():
         report(
             recorder,
