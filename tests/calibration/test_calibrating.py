@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.calibration.small_kernels import (
@@ -10,10 +11,12 @@ from tests.calibration.small_kernels import (
     ROWS,
     latency_us,
     measured,
+    truth,
     write_kernels,
     write_table,
 )
 from tuner.calibration import Calibration, calibrate, check_target, parameters, write
+from tuner.calibration.model import with_values
 from tuner.neuroncore import device
 from tuner.runtime.errors import TunerError
 
@@ -202,3 +205,19 @@ def test_only_constants_with_a_range_are_fitted(folder: Path, name: str, message
 def test_a_target_that_is_no_good(tmp_path: Path, target: str, message: str) -> None:
     with pytest.raises(TunerError, match=message):
         check_target(tmp_path / target, str(tmp_path / "base.toml"))
+
+
+def test_noise_of_three_percent_does_no_harm(tmp_path: Path) -> None:
+    write_kernels(tmp_path)
+    noise = np.random.default_rng(0).normal(1, 0.03, len(ROWS))
+    rows = [
+        {**row, "measured_us": float(row["measured_us"]) * factor}
+        for row, factor in zip(measured(tmp_path), noise, strict=True)
+    ]
+    noisy = calibrate(write_table(tmp_path, rows))
+    assert noisy.fitted_mape < 4 < noisy.published_mape
+    core = with_values(TRN2, {fit.parameter.name: fit.value for fit in noisy.fitted})
+    exact = truth(tmp_path)
+    for row in ROWS:
+        right = latency_us(tmp_path, row, exact)
+        assert latency_us(tmp_path, row, core) == pytest.approx(right, rel=0.05)

@@ -60,7 +60,8 @@ class Fitted:
     @property
     def at_end(self) -> bool:
         """Whether it went as far as its range allows."""
-        return self.value in (self.parameter.low, self.parameter.high)
+        ends = (self.parameter.low, self.parameter.high)
+        return self.value in ends and self.value != self.parameter.published
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ see its kinks: the order of two events that turns over.
 """
 
 MAX_ROUNDS = 20
-DIGITS = 4
+DIGITS = 3
 """Fitted values are told to about so many digits of their range."""
 
 Floats = npt.NDArray[np.float64]

@@ -87,7 +87,8 @@ def record(
             found.append(_record(row, loaded[row.source], base))
         except (Exception, SystemExit) as error:
             text = " ".join(str(error).split()) or type(error).__name__
-            named = "" if isinstance(error, TunerError) else f"{type(error).__name__}: "
+            ours = type(error).__module__.startswith("tuner.")
+            named = "" if ours else f"{type(error).__name__}: "
             told = f"{row.where}, column kernel: {row.kernel} fails on the simulator: "
             raise TunerError(f"{told}{named}{text}") from error
     return found

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.common import device_option, microseconds, table
+from tuner.runtime.errors import TunerError
 
 if TYPE_CHECKING:
     from tuner.calibration import Calibration, Compared, Listed
 
 MEASURED, SIMULATED = "measured", "simulated"
+CLASSES = {
+    "matmul_percent": "that multiply",
+    "elementwise_percent": "that do not multiply",
+}
 
 
 @click.command(epilog="Example: nki-tuner calibrate measurements.csv --device trn2 -o mine.toml")
@@ -61,6 +66,8 @@ def calibrate(
     from tuner.calibration import calibrate as run
     from tuner.calibration import check_target, parameters, write
 
+    if only_list and output is not None:
+        raise TunerError("--list writes no file: leave out -o")
     if only_list:
         found = parameters(measurements, device, policy, names, _say)
         if as_json:
@@ -138,7 +145,7 @@ def _print(found: Calibration, output: Path | None) -> None:
     for line in _notes(found):
         click.echo(line)
     if output is not None:
-        click.echo(f"wrote {output}; next: nki-tuner measure ... --device {output}")
+        click.echo(f"wrote {output}; next: nki-tuner measure KERNEL ... --device {output}")
 
 
 def _predicted(row: Compared, predicted_us: float | None) -> list[str]:
@@ -168,7 +175,7 @@ def _notes(found: Calibration) -> list[str]:
                 "fewer constants (--fit), are needed"
             )
     for name, percent in found.expected_percent.items():
-        lines.append(f"expected error, error.{name}: {percent:g}")
+        lines.append(f"expected error of kernels {CLASSES[name]}: {percent:g} % (root mean square)")
     if found.other_device:
         lines.append(f"left out, measured on another core: {found.other_device} rows")
     if found.unused:
