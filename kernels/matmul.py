@@ -83,13 +83,12 @@ def matmul(
     # fit. Else partial sums wait in SBUF: of one block, or of all blocks inside the K loop.
     psum = nl.ndarray((TILE_M, psum_accumulators, TILE_N), dtype=nl.float32, buffer=nl.psum)
     stay_in_psum = count_k == 1 or (k_innermost and tiles_m * tiles_n <= psum_accumulators)
-    sums, drained = None, None
+    sums = None
     if not stay_in_psum:
         sum_rows = tiles_m * (count_m if loop_order == "nkm" else 1)
         sum_columns = block_n * (count_n if loop_order == "mkn" else 1)
         sums_dtype = nl.float32 if accumulator == "float32" else lhsT.dtype
         sums = nl.ndarray((TILE_M, sum_rows, sum_columns), dtype=sums_dtype, buffer=nl.sbuf)
-        drained = nl.ndarray((TILE_M, 2, TILE_N), dtype=nl.float32, buffer=nl.sbuf)
     out_rows = nl.ndarray((TILE_M, buffers, block_n), dtype=out.dtype, buffer=nl.sbuf)
 
     outer, middle, inner = _in_order(loop_order, count_m, count_n, count_k)
@@ -129,7 +128,7 @@ def matmul(
                             load_columns,
                         )
 
-                # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
+                # Phase 2: multiply tile by tile, evict what is complete, store rows of the block.
                 turn = step // count_k if k_innermost else step
                 for i in range(_ceil_div(columns_m, TILE_M)):
                     top, rows = i * TILE_M, min(TILE_M, columns_m - i * TILE_M)
@@ -152,12 +151,7 @@ def matmul(
                             sum_row = i + (m * tiles_m if loop_order == "nkm" else 0)
                             first = left + (n * block_n if loop_order == "mkn" else 0)
                             partial = sums[0:rows, sum_row, first : first + width]
-                            spare = drained[
-                                0:rows, (tile if evict == "scalar" else tile // 2) % 2, 0:width
-                            ]
-                            _add_up(
-                                result, partial, product, spare, k == 0, k == count_k - 1, on_scalar
-                            )
+                            _add_up(result, partial, product, k == 0, k == count_k - 1, on_scalar)
                         elif k == count_k - 1:
                             _copy(result, product, on_scalar)
                     if k == count_k - 1:
@@ -219,14 +213,14 @@ def _load(blocks, slot, t, source, k0, first, columns, load_columns):
         )
 
 
-def _add_up(result, partial, product, spare, first, last, on_scalar):
+def _add_up(result, partial, product, first, last, on_scalar):
     """Puts a block's product into its partial sum; the last one completes the result."""
     if first:
         _copy(partial, product, on_scalar)
     elif last:
-        _add(result, product, partial, spare, on_scalar)
+        _add(result, product, partial, on_scalar)
     else:
-        _add(partial, product, partial, spare, on_scalar)
+        _add(partial, product, partial, on_scalar)
 
 
 def _copy(dst, product, on_scalar):
@@ -237,9 +231,10 @@ def _copy(dst, product, on_scalar):
         nisa.tensor_copy(dst=dst, src=product, engine=nisa.engine.vector)
 
 
-def _add(dst, product, partial, spare, on_scalar):
+def _add(dst, product, partial, on_scalar):
     """dst = product + partial. ScalarE cannot add two tensors: it drains PSUM and GpSimd adds."""
     if on_scalar:
+        spare = nl.ndarray(dst.shape, dtype=nl.float32, buffer=nl.sbuf)
         nisa.activation(dst=spare, op=nl.copy, data=product)
         nisa.tensor_tensor(
             dst=dst, data1=spare, data2=partial, op=nl.add, engine=nisa.engine.gpsimd

@@ -168,8 +168,9 @@ class LoadedKernel:
         """While it lasts, imports of `nki` and of siblings are this kernel's; one at a time in a
         process.
         """
-        names = {name for name, _, _ in self.source.modules} - {MODULE}
-        with lent({name: partial(self._load, name) for name in names}, f"{MODULE}."):
+        modules = {name for name, _, _ in self.source.modules}
+        private, names = [f"{MODULE}.{name}" for name in modules], modules - {MODULE}
+        with lent({name: partial(self._load, name) for name in names}, private):
             sys.modules.update({module.__name__: module for module in self._siblings.values()})
             yield
 

@@ -22,14 +22,21 @@ TYPES: dict[str, Any] = {
     "roofline_us": float,
     "roofline_share": float,
     "launch_us": float,
+    "error_percent": float,
     "busy_us": dict,
     "instructions": int,
     "flops": int,
     "hbm_read_bytes": int,
     "hbm_written_bytes": int,
+    "spill_saved_bytes": int,
+    "spill_reloaded_bytes": int,
+    "reread_bytes": int,
     "sbuf_peak_bytes_per_partition": int,
     "psum_peak_banks": int,
     "output_bytes": int,
+    "bound_by": str,
+    "stalls_us": dict,
+    "sensitivity_us": list,
 }
 
 
@@ -65,6 +72,48 @@ def test_text_says_everything_with_its_unit(call: Call) -> None:
     assert f"DMA busy {figures['busy_us']['DMA']:.1f} us (simulated), " in said.flat
     assert f"HBM read {figures['hbm_read_bytes']:,} bytes" in said.flat
     assert f"{figures['roofline_us']:.1f} us (bound)" in said.flat
+
+
+def test_text_says_what_bounds_the_kernel(call: Call) -> None:
+    figures = json.loads(call("measure", *MATMUL, "--json").out)
+    said = call("measure", *MATMUL)
+    assert f"bound by {figures['bound_by']}" in said.flat
+    waits = figures["stalls_us"]["TensorE"]
+    cause = max(waits, key=lambda name: waits[name])
+    told = f"largest stall TensorE waits {waits[cause]:.1f} us (simulated), "
+    assert f"{told}{waits[cause] / figures['latency_us']:.1%}, for {cause}" in said.flat
+    assert "clock ramp" not in said.out
+    assert "DMA queues waited for" not in said.out
+
+
+def test_stalls_are_listed_by_engine(call: Call) -> None:
+    stalls = json.loads(call("measure", *MATMUL, "--json").out)["stalls_us"]
+    assert list(stalls) == ["TensorE", "VectorE", "ScalarE", "GpSimdE", "loads", "stores"]
+    said = call("measure", *MATMUL, "--stalls")
+    assert said.code == 0
+    for engine, causes in stalls.items():
+        for k, (cause, us) in enumerate(causes.items()):
+            first = engine if k == 0 else ""
+            assert f"{first} {cause} {us:.1f} us (simulated)".strip() in said.flat
+
+
+def test_a_prediction_that_hangs_on_the_clock_says_so(call: Call) -> None:
+    config = {
+        "tiles_m": 1,
+        "tiles_n": 1,
+        "tiles_k": 4,
+        "buffers": 4,
+        "psum_accumulators": 4,
+        "evict": "both",
+        "load_columns": 512,
+    }
+    words = ["measure", "matmul", "--shape", "M=512,K=1024,N=1024"]
+    for name, value in config.items():
+        words += ["--param", f"{name}={value}"]
+    low, high = json.loads(call(*words, "--json").out)["sensitivity_us"]
+    assert high > 1.02 * low
+    told = f"clock ramp between {low:.1f} and {high:.1f} us within the doubt of the ramp's window"
+    assert f"{told}: the prediction hangs on it (simulated)" in call(*words).flat
 
 
 @pytest.mark.parametrize("folder", ["plain", "odd [/]name [red]"])

@@ -44,13 +44,17 @@ def make_backend(problem: Problem) -> Backend:
     return SimulatorBackend(problem)
 
 
-def load_backend(problem: Problem) -> Backend:
+def load_backend(problem: Problem, made: Backend | None = None) -> Backend:
     """Returns a problem's backend, ready for candidates. Runs the code of the kernel's file.
+
+    Args:
+        problem: What it is for.
+        made: The backend, where it is not the one that `make_backend` makes.
 
     Raises:
         TunerError: There is no such backend, or the kernel's file cannot be loaded.
     """
-    backend = make_backend(problem)
+    backend = made or make_backend(problem)
     try:
         backend.prepare()
     except (Exception, SystemExit) as error:

@@ -12,10 +12,12 @@ from tuner.runtime.errors import TunerError
 __all__ = [
     "INTERRUPTED",
     "device_option",
+    "error_of",
     "microseconds",
     "parse_params",
     "results_option",
     "settings",
+    "simulator_options",
     "table",
 ]
 
@@ -72,12 +74,46 @@ def _value(text: str) -> Any:
     return text
 
 
-def microseconds(value: float | None, kind: str) -> str:
-    """Writes a time with its unit, and whether it was simulated or measured."""
+def microseconds(value: float | None, kind: str, error_percent: float | None = None) -> str:
+    """Writes a time with its unit, its error where known, and whether it was simulated or
+    measured.
+    """
     if value is None:
         return "failed"
     number = f"{value:,.1f} us" if value < 10_000 else f"{value / 1000:,.2f} ms"
-    return f"{number} ({kind})"
+    error = "" if error_percent is None else f" +- {error_percent:.0f} %"
+    return f"{number}{error} ({kind})"
+
+
+def error_of(figures: Mapping[str, Any]) -> float | None:
+    """Returns the error, in percent, that a backend gives for its times."""
+    return figures.get("error_percent")
+
+
+def simulator_options(command: Command) -> Command:
+    """Adds --policy, --cores-busy and --on-overflow."""
+    for option in (
+        click.option(
+            "--on-overflow",
+            help="Tiles that do not fit: error, spill (to HBM and back) or ignore; "
+            "default: the policy's.",
+        ),
+        click.option(
+            "--cores-busy",
+            default=1,
+            show_default=True,
+            help="Cores that move bytes at the same time and share the HBM bandwidth.",
+        ),
+        click.option(
+            "--policy",
+            default="nki",
+            show_default=True,
+            help="The simulator's compiler policy: nki or beta1, or with an SDK's era as in "
+            "beta1:2.20.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def settings(config: Mapping[str, Any]) -> str:

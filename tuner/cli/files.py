@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tuner.cli.common import microseconds, settings, table
+from tuner.cli.common import error_of, microseconds, settings, table
 
 
 def _filters(command: Any) -> Any:
@@ -54,13 +54,20 @@ def show(
                     one.info.backend,
                     str(len(trials)),
                     str(sum(t.status != "correct" for t in trials)),
-                    microseconds(best.latency_us, one.info.kind) if best else "-",
+                    _time(best, one.info.kind) if best else "-",
                     time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at)),
                     "finished" if one.finished_at else "unfinished",
                 ]
             )
     columns = ["study", "kernel", "shape", "dtype", "device", "backend", "trials", "failed", "best"]
     table(None, [*columns, "started", "state"], rows)
+
+
+def _time(trial: Any, kind: str) -> str:
+    if trial.latency_us is not None:
+        return microseconds(trial.latency_us, kind, error_of(trial.figures))
+    bound_us = trial.figures.get("bound_us")
+    return "-" if bound_us is None else f"over {microseconds(bound_us, 'bound')}"
 
 
 def _show_trials(study: Any, trials: list[Any]) -> None:
@@ -70,7 +77,7 @@ def _show_trials(study: Any, trials: list[Any]) -> None:
         [
             str(trial.number),
             trial.status.value + (", verified" if trial.verified else ""),
-            microseconds(trial.latency_us, info.kind) if trial.latency_us is not None else "-",
+            _time(trial, info.kind),
             settings(trial.config),
             trial.reason,
         ]
@@ -102,8 +109,8 @@ def best(
                 info.shape,
                 info.dtype,
                 info.device,
-                microseconds(latency, info.kind),
-                microseconds(one.default_latency_us, info.kind),
+                _time(one.trial, info.kind),
+                microseconds(one.default_latency_us, info.kind, error_of(one.trial.figures)),
                 f"{faster:.3f}x" if faster else "-",
                 "yes" if one.trial.verified else "no",
                 settings(one.trial.config),
@@ -194,5 +201,6 @@ def lookup(
     click.echo(f"why:    {answer.why}")
     click.echo(f"config: {settings(answer.config)}")
     if answer.record is not None:
-        told = microseconds(answer.record.latency_us, answer.record.kind)
+        record = answer.record
+        told = microseconds(record.latency_us, record.kind, record.error_percent)
         click.echo(f"time:   {told} on {settings(answer.record.sizes)}")

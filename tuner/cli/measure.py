@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import device_option, microseconds, parse_params, table
+from tuner.cli.common import (
+    device_option,
+    error_of,
+    microseconds,
+    parse_params,
+    simulator_options,
+    table,
+)
 from tuner.runtime.errors import TunerError
 
 if TYPE_CHECKING:
     from tuner.backends import Candidate, Measurement, Problem
     from tuner.backends.oracle import Oracle
 
+__all__ = ["asked", "kernel_options", "measure", "verify"]
+
 FAILED, REFUSED = 1, 2
+
+HANGS_ON_RAMP = 0.02
+"""From this share of the latency on, the doubt about TensorE's clock is worth a line."""
 
 _shape = click.option("--shape", help="Sizes, for a bundled kernel or a search space file.")
 _dtype = click.option("--dtype", help="Operands' dtype, with --shape.")
@@ -22,25 +34,28 @@ _param = click.option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-@click.command(
-    epilog="Example: nki-tuner measure path/to/file.py:function --arg lhsT=bfloat16[4096,1024] "
-    "--arg rhs=bfloat16[4096,4096] --param tiles_m=4 --device trn2"
-)
-@click.argument("kernel")
-@_shape
-@_dtype
-@click.option(
+_arg = click.option(
     "--arg",
     "args",
     multiple=True,
     metavar="NAME=DTYPE[SIZES]",
     help="A tensor, for FILE.py:FUNCTION.",
 )
-@_param
-@device_option
-@click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+
+
+def kernel_options(command: Any) -> Any:
+    """Adds what names one config of a kernel on a simulated device."""
+    for option in (device_option, _param, _arg, _dtype, _shape, click.argument("kernel")):
+        command = option(command)
+    return simulator_options(command)
+
+
+@click.command(
+    epilog="Example: nki-tuner measure path/to/file.py:function --arg lhsT=bfloat16[4096,1024] "
+    "--arg rhs=bfloat16[4096,4096] --param tiles_m=4 --device trn2"
+)
+@kernel_options
+@click.option("--stalls", is_flag=True, help="Also list what each engine waited for.")
 @_json
 def measure(
     kernel: str,
@@ -49,34 +64,54 @@ def measure(
     args: tuple[str, ...],
     params: tuple[str, ...],
     device: str,
-    policy: str,
+    stalls: bool,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Times one config of a kernel.
 
     KERNEL is FILE.py:FUNCTION with an --arg for each tensor, or a bundled kernel with --shape.
     """
-    from tuner.backends import Candidate, evaluate, load_backend
+    from tuner.report import observe
 
-    if ".py:" in kernel:
-        if shape or dtype:
-            raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
-        problem, config = _file_problem(kernel, args, device, policy), parse_params(params)
-        roofline_us = None
-    else:
-        if args:
-            raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
-        prepared, config = _prepared(kernel, shape, dtype, params, device, policy)
-        problem, roofline_us = prepared.problem, prepared.info.roofline_us
-    result = evaluate(load_backend(problem), Candidate(0, config))
+    problem, config, roofline_us = asked(kernel, shape, dtype, args, params, device, options)
+    result, run = observe(problem, config)
     figures = _figures(problem, result, roofline_us)
+    if run is not None:
+        figures["bound_by"], figures["stalls_us"] = run.bound_by, run.stalls_us
+        figures["sensitivity_us"] = list(run.sensitivity_us())
     if as_json:
         click.echo(json.dumps({"config": config, **figures}, indent=1))
     elif result.latency_us is None:
         raise TunerError(f"{kernel} on {device}: {result.status}: {result.reason}")
     else:
         _print(f"{kernel} on {device}", figures)
+        if stalls:
+            _print_stalls(figures)
     return 0 if result.latency_us is not None else REFUSED
+
+
+def asked(
+    kernel: str,
+    shape: str | None,
+    dtype: str | None,
+    args: tuple[str, ...],
+    params: tuple[str, ...],
+    device: str,
+    options: dict[str, Any],
+) -> tuple[Problem, dict[str, Any], float | None]:
+    """Returns problem, config and roofline of what `kernel_options` name.
+
+    A kernel file has no formula for its roofline: None.
+    """
+    if ".py:" in kernel:
+        if shape or dtype:
+            raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
+        return _file_problem(kernel, args, device, options), parse_params(params), None
+    if args:
+        raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
+    prepared, config = _prepared(kernel, shape, dtype, params, device, options)
+    return prepared.problem, config, prepared.info.roofline_us
 
 
 @click.command(
@@ -117,7 +152,7 @@ def verify(
 
     if oracle_python and not oracle:
         raise TunerError("--oracle-python goes with --oracle nki")
-    prepared, config = _prepared(kernel, shape, dtype, params, device, "nki")
+    prepared, config = _prepared(kernel, shape, dtype, params, device, {})
     arguments = prepared.problem.arguments if full else prepared.verification_arguments(config)
     candidate = Candidate(0, config, arguments)
     asked = _oracle(oracle_python) if oracle else None
@@ -158,13 +193,13 @@ def _prepared(
     dtype: str | None,
     params: tuple[str, ...],
     device: str,
-    policy: str,
+    options: dict[str, Any],
 ) -> Any:
     from tuner.job import Job, prepare
 
     if shape is None:
         raise TunerError(f"{kernel}: needs --shape, as in --shape M=1024,K=4096,N=4096")
-    prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, policy=policy))
+    prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, **options))
     chosen = parse_params(params)
     rules = prepared.definition.rules
     default = prepared.info.default
@@ -174,7 +209,9 @@ def _prepared(
     return prepared, rules.checked(kept, prepared.space.scope)
 
 
-def _file_problem(kernel: str, args: tuple[str, ...], device: str, policy: str) -> Problem:
+def _file_problem(
+    kernel: str, args: tuple[str, ...], device: str, options: dict[str, Any]
+) -> Problem:
     from tuner.backends import Problem
     from tuner.kernel import read_kernel
     from tuner.space import parse_argument
@@ -188,7 +225,7 @@ def _file_problem(kernel: str, args: tuple[str, ...], device: str, policy: str) 
     names = [argument.name for argument in arguments]
     if len(set(names)) != len(names):
         raise TunerError(f"{kernel}: an --arg is given twice ({', '.join(names)})")
-    return Problem(read_kernel(path, entry), arguments, device, options={"policy": policy})
+    return Problem(read_kernel(path, entry), arguments, device, options=options)
 
 
 def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -> dict[str, Any]:
@@ -216,14 +253,17 @@ def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -
 
 
 def _print(title: str, figures: dict[str, Any]) -> None:
-    kind, latency = figures["kind"], figures["latency_us"]
-    rows = [["latency", microseconds(latency, kind)]]
-    rows.append(["of which launch", microseconds(figures["launch_us"], kind)])
+    from tuner.report import largest_stall
+
+    kind, latency, error = figures["kind"], figures["latency_us"], error_of(figures)
+    rows = [["latency", microseconds(latency, kind, error)]]
+    rows.append(["of which launch", microseconds(figures["launch_us"], kind, error)])
     for name, busy in figures["busy_us"].items():
-        rows.append([f"{name} busy", f"{microseconds(busy, kind)}, {busy / latency:.1%}"])
+        rows.append([f"{name} busy", f"{microseconds(busy, kind, error)}, {busy / latency:.1%}"])
     rows += [
         ["HBM read", f"{figures['hbm_read_bytes']:,} bytes"],
         ["HBM written", f"{figures['hbm_written_bytes']:,} bytes"],
+        *_spills(figures),
         ["SBUF peak", f"{figures['sbuf_peak_bytes_per_partition']:,} bytes per partition"],
         ["PSUM peak", f"{figures['psum_peak_banks']} banks"],
         ["instructions", f"{figures['instructions']:,}"],
@@ -233,4 +273,35 @@ def _print(title: str, figures: dict[str, Any]) -> None:
             f"{microseconds(figures['roofline_us'], 'bound')}",
         ],
     ]
+    rows.append(["bound by", figures["bound_by"]])
+    longest = largest_stall(figures["busy_us"], figures["stalls_us"])
+    if longest is not None:
+        us, engine, cause = longest
+        told = f"{engine} waits {microseconds(us, kind, error)}, {us / latency:.1%}, for {cause}"
+        rows.append(["largest stall", told])
+    low, high = figures["sensitivity_us"]
+    if high - low > HANGS_ON_RAMP * latency:
+        told = "within the doubt of the ramp's window: the prediction hangs on it"
+        rows.append(["clock ramp", f"between {low:,.1f} and {high:,.1f} us {told} ({kind})"])
     table(title, ["", ""], rows)
+
+
+def _spills(figures: dict[str, Any]) -> list[list[str]]:
+    """What of the traffic is because tiles did not fit."""
+    causes = {
+        "spilled to HBM": "spill_saved_bytes",
+        "reloaded": "spill_reloaded_bytes",
+        "read again": "reread_bytes",
+    }
+    return [[f"of which {n}", f"{figures[k]:,} bytes"] for n, k in causes.items() if figures[k]]
+
+
+def _print_stalls(figures: dict[str, Any]) -> None:
+    rows = []
+    for engine, causes in figures["stalls_us"].items():
+        for k, (cause, us) in enumerate(causes.items()):
+            share = f"{us / figures['latency_us']:.1%}"
+            first = "" if k else engine
+            told = microseconds(us, figures["kind"], error_of(figures))
+            rows.append([first, cause, told, share])
+    table("what engines and, on average, DMA queues waited for", ["", "cause", "time", ""], rows)

@@ -12,9 +12,11 @@ import click
 from tuner.cli.common import (
     INTERRUPTED,
     device_option,
+    error_of,
     microseconds,
     results_option,
     settings,
+    simulator_options,
     table,
 )
 
@@ -44,7 +46,7 @@ LINE_EVERY = 0.1
     help="local, the address of a cluster (which then runs the kernel's code), or serial: no Ray.",
 )
 @click.option("--backend", default="simulator", show_default=True, help="simulator.")
-@click.option("--policy", default="nki", show_default=True, help="The simulator's compiler policy.")
+@simulator_options
 @click.option(
     "--verify",
     default="best",
@@ -122,7 +124,7 @@ def _fields(state: Progress) -> dict[str, str]:
         eta = "stopping, Ctrl-C again to abort"
     failed = _failed(state.failures)
     return {
-        "best": f"best {microseconds(state.best_us, state.kind)}"
+        "best": f"best {microseconds(state.best_us, state.kind, state.error_percent)}"
         if state.best_us
         else "no time yet",
         "rate": f"{state.per_s:.1f} trials/s",
@@ -139,8 +141,9 @@ def _print(outcome: Outcome, results: str) -> None:
     def time_of(trial: Any) -> str:
         if trial is None:
             return "not tried"
-        told = microseconds(trial.latency_us, outcome.kind)
-        return told if trial.latency_us is not None else f"{trial.status}: {trial.reason}"
+        if trial.latency_us is None:
+            return f"{trial.status}: {trial.reason}"
+        return microseconds(trial.latency_us, outcome.kind, error_of(trial.figures))
 
     failed, folder = _failed(outcome.failures), shlex.quote(results)
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0

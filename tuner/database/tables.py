@@ -134,6 +134,7 @@ def _record(best: Best) -> dict[str, Any]:
         "verified": best.trial.verified,
         "fingerprint": dict(info.fingerprint),
         "command": info.command,
+        "error_percent": best.trial.figures.get("error_percent"),
     }
 
 

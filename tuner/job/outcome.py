@@ -25,6 +25,7 @@ class Progress:
     failures: Mapping[str, int]
     elapsed_s: float
     stopping: bool = False
+    error_percent: float | None = None
 
     @property
     def per_s(self) -> float:

@@ -175,24 +175,25 @@ class _Run:
                 configs[number] = config
                 trial = self.known.get(_key(config))
                 if trial is not None:
-                    times[number] = trial.latency_us
+                    times[number] = _told(trial)
                 else:
                     left -= 1
-                    executor.submit(self._candidate(number, config))
+                    executor.submit(self._candidate(number, config, search.best_us))
             elif untold and untold[0] in times:
                 number = untold.popleft()
                 search.tell(number, times.pop(number))
             elif untold:
                 done = [(configs[m.number], m) for m in executor.wait(POLL_S)]
                 self._keep(study, done)
-                times.update({m.number: m.latency_us for _, m in done})
+                times.update({m.number: _told(m) for _, m in done})
             else:
                 break
 
-    def _candidate(self, number: int, config: Config) -> Candidate:
+    def _candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
         if self.prepared.job.verify != "all":
-            return Candidate(number, config)
-        return Candidate(number, config, self.prepared.verification_arguments(config))
+            return Candidate(number, config, limit_us=best_us)
+        check = self.prepared.verification_arguments(config)
+        return Candidate(number, config, check, limit_us=best_us)
 
     def _keep(self, study: Study, done: Sequence[tuple[Config, Measurement]]) -> None:
         """Commits measurements; only then does anybody learn of them."""
@@ -247,6 +248,7 @@ class _Run:
                 failures=dict(self.failures),
                 elapsed_s=time.monotonic() - self.started,
                 stopping=self.interrupted.is_set(),
+                error_percent=best.figures.get("error_percent") if best else None,
             )
         )
 
@@ -271,6 +273,11 @@ class _Run:
             kernel_file=prepared.definition.kernel_file,
             database=database_path(prepared.job.results),
         )
+
+
+def _told(result: Trial | Measurement) -> float | None:
+    """What the search learns: the time, or what it is at least where it was not worth timing."""
+    return result.latency_us if result.latency_us is not None else result.figures.get("bound_us")
 
 
 def _key(config: Config) -> str:

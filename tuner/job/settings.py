@@ -35,7 +35,9 @@ class Job:
         seed: Same seed, settings and workers: same trials.
         workers: Ray workers.
         ray: "local", the address of a running cluster, or "serial" for this process alone.
-        policy: The simulator's compiler policy.
+        policy: The simulator's compiler policy, with an era as in "beta1:2.20" if need be.
+        cores_busy: Cores that share the HBM bandwidth, of the simulator.
+        on_overflow: "error", "spill" or "ignore" instead of the policy's own.
         verify: Which configs are checked against the reference: "none", "best" or "all".
         results: Folder of the database.
         resume: Go on with the newest study of this workload.
@@ -53,6 +55,8 @@ class Job:
     ray: str = LOCAL
     backend: str = "simulator"
     policy: str = "nki"
+    cores_busy: int = 1
+    on_overflow: str | None = None
     verify: str = "best"
     results: str = "results"
     resume: bool = False
@@ -105,7 +109,11 @@ def prepare(job: Job) -> Prepared:
         device=job.device,
         backend=job.backend,
         reference=definition.reference,
-        options={"policy": job.policy},
+        options={
+            "policy": job.policy,
+            "cores_busy": job.cores_busy,
+            "on_overflow": job.on_overflow,
+        },
     )
     backend = make_backend(problem)
     flops = float(definition.flops.evaluate(dict(workload.sizes)))

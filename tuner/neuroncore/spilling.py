@@ -204,7 +204,7 @@ def _plain_loads(program: Program) -> npt.NDArray[np.bool_]:
     wide = to[:, BYTE_HIGH] - to[:, BYTE_LOW] == program.row_bytes[to[:, TENSOR]]
     whole = tall & wide & (to[:, MODE] == WRITTEN)
     plain[at] = whole & (source[:, MODE] == READ) & ~written[source[:, TENSOR]]
-    return plain
+    return np.asarray(plain, bool)
 
 
 def _with_transfers(program: Program, transfers: _Transfers) -> Program:

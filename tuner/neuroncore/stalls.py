@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tuner.neuroncore.compiled import lean
 from tuner.neuroncore.costs import (
-    DMA,
+    COMPUTE,
     HOLD,
     ISSUE,
     KIND,
@@ -39,17 +39,90 @@ from tuner.neuroncore.program import (
 from tuner.neuroncore.simulation import ENGINES, Prediction
 from tuner.neuroncore.timeline import Timeline
 
-__all__ = ["bound_by", "stalls_us"]
+__all__ = ["Waits", "bound_by", "rest_cause", "stalls_us", "waits"]
 
 Ints = npt.NDArray[np.int64]
 
-OPERAND, PORT, RAMP, TABLE, FINISHED = (
+BUFFER, BANK, OPERAND, PORT, RAMP, TABLE, FINISHED = (
+    "a buffer to be free",
+    "a PSUM bank to be free",
     "loads of stationary operands",
     "a memory port that another engine holds",
     "the clock ramp",
     "loads of activation tables",
     "nothing: it has finished",
 )
+
+
+class Waits(NamedTuple):
+    """What each instruction took of its stream, and what the stream waited for before it.
+
+    A stream works on one instruction after another: from `begin` to `end`, for TensorE while the
+    moving operand passes, for a DMA queue until it takes the next transfer.
+
+    Attributes:
+        begin: Shape (instructions,), in picoseconds.
+        end: Shape (instructions,), never before `begin`.
+        gap: Shape (instructions,): how long the stream stood still before `begin`.
+        waited: Shape (instructions,): the part of the gap that passed for `cause`; the rest for
+            `rest_cause` of the stream.
+        cause: Shape (instructions,): index into `causes`; -1 where nothing but the stream held
+            the instruction up.
+        causes: What may be waited for.
+        table: Shape (instructions,): the part of the work that loads an activation table.
+    """
+
+    begin: Ints
+    end: Ints
+    gap: Ints
+    waited: Ints
+    cause: npt.NDArray[np.int64]
+    causes: tuple[str, ...]
+    table: Ints
+
+
+def waits(
+    program: Program, timeline: Timeline, device: Device, policy: Policy, cores_busy: int = 1
+) -> Waits:
+    """Returns what every instruction waited for; arguments as of `stalls_us`."""
+    work = _costs_of(program, device, policy, cores_busy)
+    start, done, stream = timeline.start, timeline.done, timeline.stream
+    compute = work[:, KIND] == COMPUTE
+    table = np.where(compute, done - start - work[:, LATENCY], 0)
+    taken = np.where(compute, work[:, ISSUE] + table, work[:, HOLD])
+    tensor = stream == Engine.TENSOR
+    tail = picoseconds(device.tensor.matmul_tail_cycles / device.clock.tensor_ghz)
+    begin = np.where(tensor, start + work[:, ISSUE], start)
+    end = np.where(tensor, done - tail, start + taken)
+    idle_since = _idle_since(stream, start, end)
+    gap = np.maximum(begin - idle_since, 0)
+    until = np.where(tensor, begin, np.minimum(timeline.ready, start))
+    blocked = timeline.blocker >= 0
+    waited = np.where(blocked, np.clip(until - idle_since, 0, gap), 0)
+    begin = np.maximum(begin, idle_since)
+    cause, causes = _causes(program, timeline)
+    return Waits(begin, np.maximum(begin, end), gap, waited, cause, causes, table)
+
+
+def rest_cause(stream: int) -> str:
+    """Returns what a stream waits for where no instruction made it wait."""
+    return OPERAND if stream == Engine.TENSOR else PORT
+
+
+def _costs_of(program: Program, device: Device, policy: Policy, cores_busy: int) -> Ints:
+    """Returns the columns of `Cost` for every instruction."""
+    table = np.array(costs(program, device, policy, cores_busy), np.int64)
+    return table.reshape(-1, len(Cost._fields))[program.work_of]
+
+
+def _idle_since(stream: npt.NDArray[np.int8], start: Ints, end: Ints) -> Ints:
+    """Returns when each instruction's stream was through with all before it."""
+    since = np.zeros(len(stream), np.int64)
+    for number in np.unique(stream):
+        mine = np.flatnonzero(stream == number)
+        mine = mine[np.argsort(start[mine], kind="stable")]
+        since[mine[1:]] = np.maximum.accumulate(end[mine])[:-1]
+    return since
 
 
 def stalls_us(
@@ -67,39 +140,54 @@ def stalls_us(
         policy: The compiler's decisions.
         cores_busy: As it was for the timeline.
     """
-    table = np.array(costs(program, device, policy, cores_busy), np.int64)
-    cost = table.reshape(-1, len(Cost._fields))[program.work_of]
-    causes = _causes(program, timeline)
+    found = waits(program, timeline, device, policy, cores_busy)
+    work = _costs_of(program, device, policy, cores_busy)
     loads = range(Engine.LOAD, Engine.LOAD + policy.load_queues)
     stores = range(loads.stop, loads.stop + policy.store_queues)
-    groups = [(name, [lane]) for lane, name in enumerate(ENGINES[:4])]
+    groups = [(name, [stream]) for stream, name in enumerate(ENGINES[:4])]
     groups += [("loads", [*loads]), ("stores", [*stores])]
-    found = {}
-    for name, lanes in groups:
-        waits: dict[str, float] = defaultdict(float)
-        for lane in lanes:
-            for cause, ps in _gaps(lane, timeline, cost, causes, device).items():
-                waits[cause] += ps / 1e6 / len(lanes)
-        found[name] = {k: waits[k] for k in sorted(waits, key=lambda k: -waits[k]) if waits[k] > 0}
-    return found
+    result = {}
+    for name, streams in groups:
+        total: dict[str, float] = defaultdict(float)
+        for stream in streams:
+            for cause, ps in _by_cause(stream, timeline, found, work).items():
+                total[cause] += ps / 1e6 / len(streams)
+        result[name] = {k: total[k] for k in sorted(total, key=lambda k: -total[k]) if total[k] > 0}
+    return result
 
 
-def _causes(program: Program, timeline: Timeline) -> npt.NDArray[np.object_]:
-    """Returns what each instruction waited for; None where nothing but its stream."""
+def _by_cause(stream: int, timeline: Timeline, found: Waits, work: Ints) -> dict[str, int]:
+    """Returns the gaps of one stream by cause, in picoseconds."""
+    mine = np.flatnonzero(timeline.stream == stream)
+    if not len(mine):
+        return {}
+    waited = np.zeros(len(found.causes), np.int64)
+    caused = mine[found.cause[mine] >= 0]
+    np.add.at(waited, found.cause[caused], found.waited[caused])
+    total = defaultdict(int, zip(found.causes, waited.tolist(), strict=True))
+    total[TABLE] = int(found.table[mine].sum())
+    total[rest_cause(stream)] += int((found.gap[mine] - found.waited[mine]).sum())
+    total[FINISHED] = timeline.makespan - int(found.end[mine].max())
+    if stream == Engine.TENSOR:
+        busy, mine_of = int(timeline.busy[0]), work[mine]
+        total[OPERAND] += max(timeline.makespan - busy - sum(total.values()), 0)
+        nominal = mine_of[:, LATENCY] * mine_of[:, PARTS] * _share(mine_of)
+        total[RAMP] = max(busy - int(nominal.sum()), 0)
+    return total
+
+
+def _causes(program: Program, timeline: Timeline) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Returns what each instruction waited for, -1 where nothing but its stream, and the names."""
     blocked = np.flatnonzero(timeline.blocker >= 0).astype(np.int64)
     blocker = timeline.blocker[blocked]
     reads = np.zeros(len(blocked), np.bool_)
     _reads_from(blocked, blocker, program.first_access, program.accesses, reads)
-    lanes = int(timeline.lane.max(initial=0)) + 1
-    data = np.array(
-        [f"data of {ENGINES[min(lane, len(ENGINES) - 1)]}" for lane in range(lanes)], object
-    )
+    data = np.minimum(timeline.lane[blocker], len(ENGINES) - 1)
     written = program.accesses[program.first_access[blocked], TENSOR]
-    in_psum = program.space[written] == Space.PSUM
-    free = np.where(in_psum, "a PSUM bank to be free", "a buffer to be free")
-    causes = np.full(len(program), None, object)
-    causes[blocked] = np.where(reads, data[timeline.lane[blocker]], free)
-    return causes
+    free = len(ENGINES) + (program.space[written] == Space.PSUM)
+    cause = np.full(len(program), -1, np.int64)
+    cause[blocked] = np.where(reads, data, free)
+    return cause, (*(f"data of {name}" for name in ENGINES), BUFFER, BANK)
 
 
 @lean
@@ -119,45 +207,6 @@ def _reads_from(blocked: Any, blocker: Any, first_access: Any, accesses: Any, re
                     and accesses[b, BYTE_LOW] < accesses[a, BYTE_HIGH]
                 ):
                     reads[k] = True
-
-
-def _gaps(
-    stream: int,
-    timeline: Timeline,
-    cost: Ints,
-    causes: npt.NDArray[np.object_],
-    device: Device,
-) -> dict[str, int]:
-    """Returns the gaps of one stream by cause, in picoseconds."""
-    mine = np.flatnonzero(timeline.stream == stream)
-    if not len(mine):
-        return {}
-    mine = mine[np.argsort(timeline.start[mine], kind="stable")]
-    start, done, work = timeline.start[mine], timeline.done[mine], cost[mine]
-    found: dict[str, int] = defaultdict(int)
-    if stream == Engine.TENSOR:
-        tail = picoseconds(device.tensor.matmul_tail_cycles / device.clock.tensor_ghz)
-        begin, end = start + work[:, ISSUE], done - tail
-    else:
-        compute = work[:, KIND] != DMA
-        table = np.where(compute, done - start - work[:, LATENCY], 0)
-        begin, end = start, start + np.where(compute, work[:, ISSUE] + table, work[:, HOLD])
-        found[TABLE] = int(table.sum())
-    idle_since = np.concatenate(([0], end[:-1]))
-    gap = np.maximum(begin - idle_since, 0)
-    blocked = timeline.blocker[mine] >= 0
-    until = begin if stream == Engine.TENSOR else np.minimum(timeline.ready[mine], start)
-    waited = np.where(blocked, np.clip(until - idle_since, 0, gap), 0)
-    for cause in set(causes[mine][blocked]):
-        found[cause] += int(waited[causes[mine] == cause].sum())
-    found[OPERAND if stream == Engine.TENSOR else PORT] += int((gap - waited).sum())
-    found[FINISHED] = timeline.makespan - int(end.max())
-    if stream == Engine.TENSOR:
-        busy = int(timeline.busy[0])
-        found[OPERAND] += max(timeline.makespan - busy - sum(found.values()), 0)
-        nominal = work[:, LATENCY] * work[:, PARTS] * _share(work)
-        found[RAMP] = max(busy - int(nominal.sum()), 0)
-    return found
 
 
 def _share(work: Ints) -> npt.NDArray[np.float64]:

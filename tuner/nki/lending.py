@@ -6,7 +6,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -18,7 +18,7 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def lent(
-    siblings: Mapping[str, Callable[[], ModuleType]] | None = None, private: str = ""
+    siblings: Mapping[str, Callable[[], ModuleType]] | None = None, private: Iterable[str] = ()
 ) -> Iterator[None]:
     """While it lasts, `import nki` means the simulated NKI; afterwards `sys.modules` is as it was.
 
@@ -26,24 +26,21 @@ def lent(
 
     Args:
         siblings: Other modules to lend, by name; each is made when it is first imported.
-        private: Modules whose names begin so go too when it is over.
+        private: Names of modules that go too when it is over.
     """
     finder = _Finder(siblings or {})
-
-    def ours(name: str) -> bool:
-        return finder.serves(name) or bool(private and name.startswith(private))
-
+    names = {"nki", *(siblings or ()), *private}
     with _LOCK:
-        before = {name: module for name, module in sys.modules.items() if ours(name)}
-        for name in before:
-            del sys.modules[name]
+        if "nki" in sys.modules:  # the real one, with its submodules
+            names.update(name for name in sys.modules if finder.serves(name))
+        before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
         sys.meta_path.insert(0, finder)
         try:
             yield
         finally:
             sys.meta_path.remove(finder)
-            for name in [name for name in sys.modules if ours(name)]:
-                del sys.modules[name]
+            for name in names | finder.served:
+                sys.modules.pop(name, None)
             sys.modules.update(before)
 
 
@@ -66,6 +63,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     def __init__(self, siblings: Mapping[str, Callable[[], ModuleType]]) -> None:
         self.siblings = siblings
+        self.served: set[str] = set()
 
     def serves(self, name: str) -> bool:
         return name in self.siblings or name.partition(".")[0] == "nki"
@@ -75,6 +73,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if not self.serves(fullname):
             return None
+        self.served.add(fullname)
         if fullname in self.siblings:
             module = self.siblings[fullname]()
         elif fullname in _MODULES:

@@ -178,9 +178,9 @@ class Recorder:
         self._accesses += count
         mode = ACCUMULATED if accumulates else WRITTEN
         for view in writes:
-            recording.access(stack, self._tensor(view), mode, view.rectangle())
+            recording.access(stack, self._tensor(view), mode, view.footprint())
         for view in reads:
-            recording.access(stack, self._tensor(view), READ, view.rectangle())
+            recording.access(stack, self._tensor(view), READ, view.footprint())
         self._check_length()
 
     def _tensor(self, view: NkiTensor) -> tuple[int, int]:

@@ -75,17 +75,24 @@ class Recording:
     total: tuple[int, int, int] = (0, 0, 0)
 
     def access(
-        self, stack: Stack, tensor: tuple[int, int], mode: int, where: tuple[Whole, int, Whole, int]
+        self,
+        stack: Stack,
+        tensor: tuple[int, int],
+        mode: int,
+        where: tuple[Whole, int, Whole, int, int],
     ) -> None:
-        """Appends an access: the first row and byte may differ by pass."""
-        row, rows, byte, size = where
+        """Appends an access: first row, rows, first element, elements, bytes of each; what is first
+        may differ by pass.
+        """
+        row, rows, column, elements, itemsize = where
         number = len(self.accesses)
         if type(row) is Index:
             self.factors += [(number, ROW, v, f) for v, f in stack.variables(row)]
             row = row.constant
-        if type(byte) is Index:
-            self.factors += [(number, BYTE, v, f) for v, f in stack.variables(byte)]
-            byte = byte.constant
+        if type(column) is Index:
+            self.factors += [(number, BYTE, v, f * itemsize) for v, f in stack.variables(column)]
+            column = column.constant
+        byte, size = column * itemsize, elements * itemsize
         self.accesses.append((*tensor, mode, row, rows, byte, size))  # type: ignore[arg-type]
 
     def work_counts(self) -> dict[Work, int]:

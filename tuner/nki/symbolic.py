@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Index", "Loop", "NotSymbolicError", "Term", "Whole", "extremes"]
+__all__ = ["Index", "Loop", "NotSymbolicError", "Term", "Whole", "extremes", "moved"]
 
 MAX_POINTS = 1 << 22
 
@@ -257,6 +257,24 @@ def _combined(left: Index, right: Index, sign: int) -> Whole:
         else:
             del factors[variable]
     constant = left.constant + sign * right.constant
+    return Index(constant, factors) if factors else constant
+
+
+def moved(base: Whole, index: Index, factor: int) -> Whole:
+    """Returns base + index * factor, in one step."""
+    constant = index.constant * factor
+    if type(base) is int:
+        if factor == 1:
+            return Index(base + constant, index.factors)
+        return Index(base + constant, {v: f * factor for v, f in index.factors.items()})
+    factors = dict(base.factors)  # type: ignore[union-attr]
+    for variable, own in index.factors.items():
+        total = factors.get(variable, 0) + own * factor
+        if total:
+            factors[variable] = total
+        else:
+            del factors[variable]
+    constant += base.constant  # type: ignore[union-attr]
     return Index(constant, factors) if factors else constant
 
 

@@ -15,7 +15,7 @@ from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.layout import product, row_major
 from tuner.nki.storage import Allocation, Buffer, Values, rounded, uninitialised
-from tuner.nki.symbolic import Index, Whole, extremes
+from tuner.nki.symbolic import Index, Whole, extremes, moved
 from tuner.nki.views import View
 from tuner.runtime.rules import DTYPE_BYTES
 
@@ -43,9 +43,9 @@ class NkiTensor(View):
 
     def __getitem__(self, key: Any) -> NkiTensor:
         keys: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
-        if any(k is Ellipsis for k in keys):
-            keys = _without_ellipsis(keys, len(self.shape))
         if len(keys) > len(self.shape):
+            if any(k is Ellipsis for k in keys):
+                return self[_without_ellipsis(keys, len(self.shape))]
             raise NkiValidationError(f"{len(keys)} indices for {self!r}")
         on_chip = self.allocation.buffer.space != Space.HBM
         row, column, row_elements = self.row, self.column, self.allocation.row_elements
@@ -66,6 +66,8 @@ class NkiTensor(View):
                     start, extent, step = self._bounds(k, size, axis)
                 shape.append(extent)
                 strides.append(stride if step == 1 else stride * step)
+            elif k is Ellipsis:
+                return self[_without_ellipsis(keys, len(self.shape))]
             else:
                 start = self._index(k, size, axis)
                 if on_chip and axis == 0:
@@ -74,9 +76,14 @@ class NkiTensor(View):
             if type(start) is int and start == 0:
                 continue
             if (axis == 0 or not on_chip) and stride % row_elements == 0:
-                row = row + start * (stride // row_elements)
+                step = stride // row_elements
+                row = moved(row, start, step) if type(start) is Index else row + start * step
             else:
-                column = column + start * stride
+                column = (
+                    moved(column, start, stride)
+                    if type(start) is Index
+                    else column + start * stride
+                )
         shape += self.shape[len(keys) :]
         strides += self.strides[len(keys) :]
         while len(shape) < (2 if on_chip else 1):
@@ -248,6 +255,11 @@ class NkiTensor(View):
         """Returns the smallest rectangle around the view: first row, rows, first byte of a row,
         bytes.
         """
+        row, rows, column, elements, itemsize = self.footprint()
+        return row, rows, column * itemsize, elements * itemsize
+
+    def footprint(self) -> tuple[Whole, int, Whole, int, int]:
+        """Returns the same in elements of so many bytes."""
         allocation = self.allocation
         rows = elements = 1
         for axis, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
@@ -259,11 +271,11 @@ class NkiTensor(View):
             else:
                 elements += span
         itemsize = DTYPE_BYTES[self.dtype]
-        width = allocation.row_elements * DTYPE_BYTES[allocation.dtype]
-        on_chip = allocation.buffer.space != Space.HBM
-        if not on_chip and (self.column + elements) * itemsize > width:  # it crosses rows
-            return 0, allocation.rows, 0, width
-        return self.row, rows, self.column * itemsize, elements * itemsize
+        if allocation.buffer.space == Space.HBM:
+            width = allocation.row_elements * DTYPE_BYTES[allocation.dtype] // itemsize
+            if extremes(self.column)[1] + elements > width and self.column + elements > width:
+                return 0, allocation.rows, 0, width, itemsize  # it crosses rows
+        return self.row, rows, self.column, elements, itemsize
 
 
 def free_size(view: NkiTensor) -> int:

@@ -28,6 +28,7 @@ class Record:
         kind: "simulated" or "measured": what its times are.
         latency_us: The best config's time, in microseconds.
         default_latency_us: The default config's time on the same workload, None if it failed.
+        error_percent: How far such times are off, where the backend says so.
         fingerprint: What the times depend on: kernel and space hash, device, backend and its
             version.
     """
@@ -45,6 +46,7 @@ class Record:
     verified: bool
     fingerprint: Mapping[str, Any]
     command: str
+    error_percent: float | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,12 @@ class Search:
         self._study = optuna.create_study(sampler=self._sampler)
         self._trials: dict[int, optuna.Trial] = {}
         self._worst: float | None = None
+        self._best: float | None = None
+
+    @property
+    def best_us(self) -> float | None:
+        """The best time told so far."""
+        return self._best
 
     @property
     def exhausted(self) -> bool:
@@ -58,5 +64,6 @@ class Search:
         """
         if latency_us is not None:
             self._worst = max(self._worst or 0.0, latency_us)
+            self._best = min(self._best or latency_us, latency_us)
         value = latency_us if latency_us is not None else PENALTY * (self._worst or 1e6)
         self._study.tell(self._trials.pop(number), value)
