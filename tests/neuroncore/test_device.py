@@ -1,15 +1,21 @@
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tuner.neuroncore import constants, device, device_names, policy
+from tuner.neuroncore import (
+    Constant,
+    constants,
+    device,
+    device_from_source,
+    device_names,
+    device_source,
+    policy,
+)
 from tuner.runtime.errors import TunerError
 
-MODULE = importlib.import_module("tuner.neuroncore.device")  # the name also is a function's
 DEVICES = ["trn1", "trn2", "trn3"]
 
 
@@ -95,26 +101,6 @@ def test_bandwidth_is_capped_by_the_hbm_stack() -> None:
     assert msgspec.structs.replace(core, hbm=slow).bytes_per_ns == 100
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{ value = 11.0, tag = "guess", source = "a page" }', "kernel.launch_us needs a tag"),
-        ('{ value = 11.0, tag = "D", source = "" }', "kernel.launch_us needs a tag"),
-        ('{ value = "long", tag = "D", source = "a page" }', "Expected `float`"),
-    ],
-)
-def test_wrong_device_file_is_refused(
-    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (MODULE._FOLDER / "trn2.toml").read_text()
-    monkeypatch.setattr(MODULE, "_FOLDER", tmp_path)
-    monkeypatch.setattr(MODULE, "_read", MODULE._read.__wrapped__)
-    good = text[text.index("launch_us = ") :].partition("\n")[0]
-    (tmp_path / "mine.toml").write_text(text.replace(good, f"launch_us = {line}"))
-    with pytest.raises(TunerError, match=r"device file mine.toml: .*" + message):
-        device("mine")
-
-
 def test_psum_has_eight_banks_of_512_floats() -> None:
     for name in DEVICES:
         assert device(name).psum.banks == 8
@@ -137,3 +123,139 @@ def test_latency_is_no_shorter_than_the_issue_interval() -> None:
         core = device(name)
         for engine in (core.vector, core.scalar, core.gpsimd):
             assert engine.latency_cycles >= engine.fixed_cycles
+
+
+MINE = """
+inherits = "trn2"
+
+[dma]
+start_ns = { value = 700.0, tag = "M", source = "my own run", range = [650, 750] }
+
+[kernel]
+launch_us = { value = 12, tag = "R", source = "my own run" }
+"""
+
+
+def written(folder: Path, text: str, name: str = "mine.toml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_file_overrides_what_it_inherits(tmp_path: Path) -> None:
+    mine, trn2 = device(written(tmp_path, MINE)), device("trn2")
+    assert (mine.name, mine.core) == ("mine", "NeuronCore-v3")
+    assert (mine.dma.start_ns, mine.kernel.launch_us) == (700, 12)
+    assert mine.tensor == trn2.tensor
+    assert mine.facts() == {**trn2.facts(), "name": "mine"}
+    found = {constant.name: constant for constant in constants(str(tmp_path / "mine.toml"))}
+    assert found["dma.start_ns"] == Constant("dma.start_ns", 700.0, "M", "my own run", (650, 750))
+    assert found["kernel.launch_us"].range is None
+    others = [c for c in trn2.constants if c.name not in ("dma.start_ns", "kernel.launch_us")]
+    assert [found[c.name] for c in others] == others  # the same core: as well known as there
+
+
+def test_what_is_known_of_a_core_is_assumed_of_another(tmp_path: Path) -> None:
+    name = written(tmp_path, 'core = "mine"\ninherits = "trn1"\n')
+    assert device(name).core == "mine"
+    assert {constant.tag for constant in constants(name)} == {"A"}
+    assert all(constant.source.startswith("as on trn1: ") for constant in constants(name))
+
+
+def test_a_file_inherits_from_a_file_beside_it(tmp_path: Path) -> None:
+    written(tmp_path, MINE)
+    (tmp_path / "deep").mkdir()
+    text = 'inherits = "../mine.toml"\n[dma]\ndone_ns = { value = 1.0, tag = "A", source = "a" }'
+    found = device(written(tmp_path, text, "deep/own.toml"))
+    assert (found.name, found.dma.start_ns, found.dma.done_ns) == ("own", 700, 1)
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    assert device(written(tmp_path, MINE)).dma.start_ns == 700
+    assert device(written(tmp_path, MINE.replace("700", "710"))).dma.start_ns == 710
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_source_of_a_shipped_device_makes_it_again(name: str) -> None:
+    assert device_from_source(device_source(name), name) == device(name)
+
+
+def test_the_source_of_a_file_makes_it_again_where_the_file_is_not(tmp_path: Path) -> None:
+    odd = 'a \\"page\\", C:\\\\x, 2 \\u00b5s \\u007f\\n'
+    name = written(tmp_path, MINE.replace("my own run", odd))
+    here, text = device(name), device_source(name)
+    (tmp_path / "mine.toml").unlink()
+    assert device_from_source(text, name) == here
+    assert {c.source for c in here.constants if c.tag == "M"} >= {'a "page", C:\\x, 2 µs \x7f\n'}
+
+
+def test_a_source_inherits_from_shipped_devices_only(tmp_path: Path) -> None:
+    assert device_from_source('inherits = "trn1"', "mine").core == "NeuronCore-v2"
+    with pytest.raises(TunerError, match=r"mine: inherits = .* expected a shipped device"):
+        device_from_source(f"inherits = {written(tmp_path, MINE)!r}", "mine")
+
+
+FULL = 'value = 700.0, tag = "M", source = "my own run", range = [650, 750]'
+LAUNCH = 'value = 12, tag = "R", source = "my own run"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (MINE, "core = ", "mine.toml: Invalid value"),
+        (MINE, "", "mine.toml: needs core = ... or inherits = ..."),
+        (MINE, 'core = "x"', "without inherits it needs every constant, lacks clock.tensor_ghz"),
+        ('"trn2"', "2", "inherits = 2: expected a text"),
+        ('"trn2"', '"trn9"', "unknown device 'trn9'; did you mean trn1, trn2, trn3"),
+        ('"trn2"', '"none.toml"', "none.toml: No such file"),
+        ('"trn2"', '"mine.toml"', "inherits from itself: mine.toml -> mine.toml"),
+        ("[dma]", "[dna]", "constant in .*mine.toml: 'dna.start_ns'; did you mean .*dma.start_ns"),
+        ("start_ns", "strat_ns", "'dma.strat_ns'; did you mean .*dma.start_ns"),
+        ("[dma]", "dma = 3\n[kernel.x]", "unknown key in .*mine.toml: 'dma'"),
+        (FULL, "value = 7", "dma.start_ns needs a tag"),
+        ("{ " + FULL + " }", "700.0", r"dma.start_ns: expected \{ value = "),
+        (FULL, 'tag = "M", source = "a"', r"dma.start_ns: expected \{ value = "),
+        (', source = "my own run", range', ", range", "dma.start_ns needs a tag"),
+        ('"M"', '"guess"', r"dma.start_ns needs a tag \(D, M, R, A\) and a source"),
+        ('"my own run"', '" "', "dma.start_ns needs a tag"),
+        ("range", "rang", "unknown key of .*dma.start_ns: 'rang'; did you mean .*range"),
+        ("700.0", "800.0", r"dma.start_ns = 800.0 is outside its range 650 .. 750"),
+        ("[650, 750]", "[650]", r"range = \[650\]: expected \[low, high\]"),
+        ("[650, 750]", "[750, 650]", "the first must be below the second"),
+        ("[650, 750]", "[650, true]", r"expected \[low, high\]"),
+        ("12", "nan", "kernel.launch_us = nan: expected a finite number"),
+        ("12", "-1", "kernel.launch_us = -1: expected a finite number, 0 or more"),
+        ("12", '"long"', "mine.toml: Expected `float`, got `str` - at `\\$.kernel.launch_us`"),
+        ("12", "true", "Expected `float`, got `bool`"),
+        ("start_ns = { " + FULL, "engines = { " + LAUNCH.replace("12", "1.5"), "Expected `int`"),
+        (
+            "start_ns = { " + FULL,
+            "engines = { " + LAUNCH.replace("12", "0"),
+            "expected more than 0",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_line(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in MINE
+    with pytest.raises(TunerError, match=message) as raised:
+        device(written(tmp_path, MINE.replace(old, new)))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_circle_of_files_is_told(tmp_path: Path) -> None:
+    written(tmp_path, 'inherits = "b.toml"', "a.toml")
+    written(tmp_path, 'inherits = "a.toml"', "b.toml")
+    with pytest.raises(TunerError, match=r"inherits from itself: a.toml -> b.toml -> a.toml"):
+        device(str(tmp_path / "a.toml"))
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(TunerError, match=r"device file none.toml: No such file"):
+        device("none.toml")
+    with pytest.raises(TunerError, match=r"trn2 is a shipped device; give the file another name"):
+        device(written(tmp_path, MINE, "trn2.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(TunerError, match="Is a directory"):
+        device(str(tmp_path / "folder.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(TunerError, match=r"binary.toml: not a text file"):
+        device(str(tmp_path / "binary.toml"))

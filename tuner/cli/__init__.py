@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tuner import __version__
+from tuner.cli.calibrate import calibrate
 from tuner.cli.common import INTERRUPTED
 from tuner.cli.files import best, export, lookup, show
 from tuner.cli.lint import lint
@@ -48,7 +49,9 @@ def cli() -> None:
     """
 
 
-for _command in (tune, measure, trace, verify, lint, show, best, export, lookup, devices, spaces):
+_TUNING = (tune, measure, trace, verify, lint, calibrate)
+_READING = (show, best, export, lookup, devices, spaces)
+for _command in (*_TUNING, *_READING):
     cli.add_command(_command)
 
 

@@ -1,6 +1,15 @@
 """One NeuronCore: devices, memory, and the time a recorded program takes."""
 
-from tuner.neuroncore.device import TAGS, Constant, Device, constants, device, device_names
+from tuner.neuroncore.device import (
+    TAGS,
+    Constant,
+    Device,
+    constants,
+    device,
+    device_from_source,
+    device_names,
+    device_source,
+)
 from tuner.neuroncore.policy import ON_OVERFLOW, Policy, policy, policy_names
 
 __all__ = [
@@ -11,7 +20,9 @@ __all__ = [
     "Policy",
     "constants",
     "device",
+    "device_from_source",
     "device_names",
+    "device_source",
     "policy",
     "policy_names",
 ]

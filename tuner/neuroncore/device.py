@@ -1,22 +1,33 @@
-"""Devices: the constants of one NeuronCore, read from `devices/*.toml`, each with its source."""
+"""Devices: the constants of one NeuronCore, read from `devices/*.toml` or a user's own file."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tuner.runtime.errors import TunerError, unknown
+from tuner.neuroncore.device_files import (
+    TAGS,
+    Constant,
+    DeviceFile,
+    device_names,
+    parse,
+    read,
+    text_of,
+)
+from tuner.runtime.errors import TunerError
 
-__all__ = ["TAGS", "Constant", "Device", "constants", "device", "device_names"]
-
-_FOLDER = Path(__file__).resolve().parent / "devices"
-TAGS = {"D": "documented", "M": "measured", "R": "derived", "A": "assumed"}
+__all__ = [
+    "TAGS",
+    "Constant",
+    "Device",
+    "constants",
+    "device",
+    "device_from_source",
+    "device_names",
+    "device_source",
+]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,7 +213,13 @@ class _Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Device(_Device, frozen=True, forbid_unknown_fields=True):
-    """One NeuronCore: `device("trn2").tensor.contraction_max` and so on, units in the names."""
+    """One NeuronCore: `device("trn2").tensor.contraction_max` and so on, units in the names.
+
+    Attributes:
+        constants: The same values with tag, source and range, as its file gives them.
+    """
+
+    constants: tuple[Constant, ...] = ()
 
     @property
     def bytes_per_ns(self) -> float:
@@ -249,76 +266,69 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
         }
 
 
-@dataclass(frozen=True)
-class Constant:
-    """One constant with where it comes from; `range` is where calibration may look."""
-
-    name: str
-    value: float | bool
-    tag: str
-    source: str
-    range: tuple[float, float] | None
-
-
-def device_names() -> list[str]:
-    """Returns the names of the devices there are."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
-
-
-@cache
 def device(name: str) -> Device:
-    """Returns a device by name.
+    """Returns a device: a shipped one by its name, one of the user's by the path of its file.
+
+    A file states `inherits = "trn2"` (a shipped name, or a path from the file's folder) and the
+    constants that differ, each with value, tag, source and, where calibration may look, range.
 
     Raises:
-        TunerError: There is no such device.
+        TunerError: There is no such device, or something in its file is wrong.
     """
-    if name not in device_names():
-        raise unknown("device", name, device_names())
-    data: dict[str, Any] = {"name": name, "core": _read(name)["core"]}
-    for constant in constants(name):
-        section, _, key = constant.name.partition(".")
-        data.setdefault(section, {})[key] = constant.value
-    try:
-        return msgspec.convert(data, Device)
-    except msgspec.ValidationError as error:
-        raise TunerError(f"device file {name}.toml: {error}") from None
+    return _device(read(name, _names()), name)
 
 
 def constants(name: str) -> list[Constant]:
-    """Returns every constant of a device in the order of its file; inherited ones count as
-    assumed.
+    """Returns every constant of a device, named as for `device`, in the order of its file; those
+    inherited from another core count as assumed.
     """
-    data = _read(name)
-    found: dict[str, Constant] = {}
-    if "inherits" in data:
-        parent = data["inherits"]
-        for constant in constants(parent):
-            taken = f"as on {parent}: {constant.source}"
-            found[constant.name] = Constant(
-                constant.name, constant.value, "A", taken, constant.range
-            )
-    for section, entries in data.items():
-        if isinstance(entries, dict):
-            for key, entry in entries.items():
-                found[f"{section}.{key}"] = _constant(f"{section}.{key}", entry, name)
-    return list(found.values())
+    return list(device(name).constants)
 
 
-def _constant(name: str, entry: Mapping[str, Any], device_name: str) -> Constant:
-    if entry["tag"] not in TAGS or not entry["source"]:
-        raise TunerError(
-            f"device file {device_name}.toml: {name} needs a tag ({', '.join(TAGS)}) and a source"
-        )
-    span = entry.get("range")
-    return Constant(
-        name,
-        entry["value"],
-        entry["tag"],
-        entry["source"],
-        None if span is None else (span[0], span[1]),
-    )
+def device_source(name: str) -> str:
+    """Returns the text of a device file with all constants of a device, named as for `device`.
+
+    It inherits nothing, so that it can be read where the device's own files are not.
+    """
+    return text_of(read(name, _names()))
+
+
+def device_from_source(text: str, name: str) -> Device:
+    """Returns the device of a text from `device_source`.
+
+    Args:
+        text: The content of a device file; it may inherit from a shipped device only.
+        name: The device's name, or the path that it was read from.
+
+    Raises:
+        TunerError: Something in the text is wrong.
+    """
+    return _device(parse(text, name, _names()), name)
 
 
 @cache
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads((_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+def _device(file: DeviceFile, label: str) -> Device:
+    data: dict[str, Any] = {"name": file.name, "core": file.core}
+    for constant in file.constants:
+        section, _, key = constant.name.partition(".")
+        data.setdefault(section, {})[key] = constant.value
+    try:
+        core = msgspec.convert(data, Device)
+    except msgspec.ValidationError as error:
+        raise TunerError(f"device file {label}: {error}") from None
+    return msgspec.structs.replace(core, constants=file.constants)
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    """Returns the names that constants have, "tensor.rows" and so on."""
+    sections = {
+        field.name: field.type
+        for field in msgspec.structs.fields(Device)
+        if isinstance(field.type, type) and issubclass(field.type, _Section)
+    }
+    return tuple(
+        f"{name}.{field.name}"
+        for name, section in sections.items()
+        for field in msgspec.structs.fields(section)
+    )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tuner.neuroncore.building import build
 from tuner.neuroncore.costs import Cost, costs, picoseconds
 from tuner.neuroncore.dependences import dependences
-from tuner.neuroncore.device import Device, constants
+from tuner.neuroncore.device import Device
 from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.ports import ports
@@ -103,7 +103,7 @@ def sensitivity_us(
     prediction hangs on the window and the threshold of that rule. They are moved to the ends of
     their ranges, one at a time and together.
     """
-    spans = {c.name: c.range or (c.value, c.value) for c in constants(device.name)}
+    spans = {c.name: c.range or (c.value, c.value) for c in device.constants}
     nominal = parameters(device)
     found = {nominal}
     if device.tensor.clock_ramp:
