@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tuner.neuroncore import Device, Policy
 from tuner.neuroncore.costs import COMPUTE, DMA, Cost
@@ -50,7 +51,7 @@ def _waits(program: Program, plan: MemoryPlan, lanes: list[int]) -> list[set[int
     known: dict[int, list[Access]] = {}
     inherited: dict[int, set[int]] = {}
     waits: list[set[int]] = []
-    for i, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (begin, end) in enumerate(pairwise(bounds)):
         found: set[int] = set()
         mine = [access for access in accesses[begin:end] if access[0] in tracked]
         for tensor, mode, top, bottom, low, high in mine:
@@ -60,13 +61,13 @@ def _waits(program: Program, plan: MemoryPlan, lanes: list[int]) -> list[set[int
             if mode != READ:
                 found |= inherited[tensor]
             sums = matmul[works[i]] and mode != READ
-            for t, b, l, h, j, writes, of_matmul in known[tensor]:
+            for t, b, first, h, j, writes, of_matmul in known[tensor]:
                 if (
                     (writes or mode != READ)
                     and top < b
                     and t < bottom
                     and low < h
-                    and l < high
+                    and first < high
                     and not (sums and writes and of_matmul)
                 ):
                     found.add(j)
@@ -82,8 +83,8 @@ def _with(before: list[Access], new: Access, lanes: list[int]) -> list[Access]:
     top, bottom, low, high, i, writes, of_matmul = new
     kept = []
     for old in before:
-        t, b, l, h, j, wrote, summed = old
-        covered = top <= t and b <= bottom and low <= l and h <= high
+        t, b, first, h, j, wrote, summed = old
+        covered = top <= t and b <= bottom and low <= first and h <= high
         again = lanes[i] == lanes[j] and wrote == writes
         if not (covered and (again or (writes and not (of_matmul and summed and wrote)))):
             kept.append(old)
@@ -166,7 +167,9 @@ class _Core:
                 self.ports[b] = at + cost.hold_ps
             table = self.p.table_load_ps if mark & LOADS_TABLE else 0
             return at + cost.issue_ps + table, at + cost.latency_ps + table
-        free, done = self._transfer(at, lane, cost) if cost.kind == DMA else self._multiply(at, cost)
+        free, done = (
+            self._transfer(at, lane, cost) if cost.kind == DMA else self._multiply(at, cost)
+        )
         self.last[lane] = max(self.last.get(lane, 0), done)
         return free, self.last[lane]
 
@@ -199,10 +202,12 @@ class _Core:
             self.active.popleft()
         active = sum(end - max(begin, since) for begin, end in self.active)
         rising = now - self.ramp_began
-        if active < p.ramp_threshold * p.ramp_window_ps and rising > p.ramp_hold_ps + p.ramp_rise_ps:
+        if (
+            active < p.ramp_threshold * p.ramp_window_ps
+            and rising > p.ramp_hold_ps + p.ramp_rise_ps
+        ):
             self.ramp_began, rising = now, 0
         if rising >= p.ramp_hold_ps + p.ramp_rise_ps:
             return work
         share = max(0, rising - p.ramp_hold_ps) / p.ramp_rise_ps
         return int(work / (p.ramp_start_fraction + (1 - p.ramp_start_fraction) * share) + 0.5)
-

@@ -11,6 +11,7 @@ from tuner.backends.base import (
     Problem,
     Status,
     evaluate,
+    on_device,
 )
 from tuner.runtime.errors import TunerError, unknown
 
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate",
     "load_backend",
     "make_backend",
+    "on_device",
 ]
 
 BACKENDS = ("simulator",)

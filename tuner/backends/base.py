@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from tuner.kernel import MODULE, KernelSource
+from tuner.neuroncore import Device, device, device_from_source, device_source
 from tuner.runtime.rules import Config
 from tuner.space import Argument
 
@@ -22,6 +23,7 @@ __all__ = [
     "Problem",
     "Status",
     "evaluate",
+    "on_device",
 ]
 
 MAX_REASON = 500
@@ -45,6 +47,9 @@ class Problem:
     Attributes:
         arguments: The kernel's tensors for the workload.
         reference: Name of the numpy function in the kernel's file that says what is right.
+        device: Its name.
+        device_source: The text of a user's device file, which workers may not see; None for a
+            device that comes with the package.
         options: Settings of the backend, e.g. the simulator's compiler policy.
     """
 
@@ -54,6 +59,25 @@ class Problem:
     backend: str = "simulator"
     reference: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    device_source: str | None = None
+
+    @property
+    def core(self) -> Device:
+        """The device.
+
+        Raises:
+            TunerError: There is no such device.
+        """
+        if self.device_source is None:
+            return device(self.device)
+        return device_from_source(self.device_source, self.device)
+
+
+def on_device(name: str) -> dict[str, str | None]:
+    """Returns the fields `device` and `device_source` of a problem on a device or device file."""
+    if not name.endswith(".toml"):
+        return {"device": name, "device_source": None}
+    return {"device": device(name).name, "device_source": device_source(name)}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from tuner.backends import oracle_child
 from tuner.backends.base import Candidate, Mismatch, Problem
 from tuner.backends.simulator import compare, random_values
 from tuner.kernel import MODULE, KernelSource, load_kernel
-from tuner.neuroncore import device
 from tuner.nki.recorder import trace
 from tuner.runtime.errors import TunerError
 
@@ -40,6 +39,7 @@ __all__ = ["Oracle", "OracleError", "check"]
 DEADLINE_S = 600.0
 PROBE_DEADLINE_S = 120.0
 MAX_TAIL = 400
+_PLATFORMS = {"NeuronCore-v2": "trn1", "NeuronCore-v3": "trn2", "NeuronCore-v4": "trn3"}
 PLACEHOLDER = (
     "a placeholder from the public package index ({}); the real nki comes only from AWS's Neuron "
     "package index: uninstall this one and follow AWS's set-up guide"
@@ -163,14 +163,14 @@ def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | 
     values = random_values(arguments)
     kernel = load_kernel(problem.kernel)
     with kernel.lent():
-        core = device(problem.device)
+        core = problem.core
         traced = trace(kernel.function, arguments, candidate.config, core, values)
         parameters = list(inspect.signature(kernel.function).parameters)
     assert traced.values is not None
     inputs = {a.name: values[a.name].astype(_dtype(a.dtype)) for a in arguments}
     leading = next((i for i, name in enumerate(parameters) if name not in inputs), len(parameters))
     theirs = oracle.outputs(
-        problem.kernel, parameters[:leading], inputs, candidate.config, problem.device
+        problem.kernel, parameters[:leading], inputs, candidate.config, _PLATFORMS[core.core]
     )
     dtypes = [dtype for _, dtype in traced.outputs]
     expected = []

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tuner.backends.base import Candidate, Capabilities, Mismatch, Problem
 from tuner.kernel import LoadedKernel, load_kernel
-from tuner.neuroncore import ON_OVERFLOW, Device, Policy, constants, device, policy
+from tuner.neuroncore import ON_OVERFLOW, Device, Policy, policy
 from tuner.neuroncore.bound import lower_bound_us
 from tuner.neuroncore.building import Built, build
 from tuner.neuroncore.simulation import MODEL_VERSION, Prediction, predict
@@ -70,7 +70,7 @@ class SimulatorBackend:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._device = device(problem.device)
+        self._device = problem.core
         rules = policy(str(problem.options.get("policy", "nki")))
         on_overflow = problem.options.get("on_overflow") or rules.on_overflow
         if on_overflow not in ON_OVERFLOW:
@@ -192,7 +192,8 @@ class SimulatorBackend:
 
     def fingerprint(self) -> dict[str, Any]:
         """Names the model, the compiler policy, the device's constants and the kernel's source."""
-        listed = [(c.name, c.value) for c in constants(self._problem.device)]
+        every = [(c.name, c.value) for c in self._device.constants]
+        listed = [entry for entry in every if not entry[0].startswith("error.")]
         return {
             "backend": "simulator",
             "model_version": MODEL_VERSION,
@@ -200,7 +201,7 @@ class SimulatorBackend:
             "policy_hash": _hash(dataclasses.astuple(self._policy)),
             "cores_busy": max(self._cores_asked, self._programs_asked),
             "programs": self._programs_asked or None,
-            "device": self._problem.device,
+            "device": self._device.name,
             "device_hash": _hash(listed),
             "kernel_hash": self._problem.kernel.kernel_hash,
         }

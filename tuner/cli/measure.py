@@ -243,7 +243,7 @@ def _prepared(
 def _file_problem(
     kernel: str, args: tuple[str, ...], device: str, options: dict[str, Any]
 ) -> Problem:
-    from tuner.backends import Problem
+    from tuner.backends import Problem, on_device
     from tuner.kernel import read_kernel
     from tuner.space import parse_argument
 
@@ -256,21 +256,20 @@ def _file_problem(
     names = [argument.name for argument in arguments]
     if len(set(names)) != len(names):
         raise TunerError(f"{kernel}: an --arg is given twice ({', '.join(names)})")
-    return Problem(read_kernel(path, entry), arguments, device, options=options)
+    return Problem(read_kernel(path, entry), arguments, options=options, **on_device(device))  # type: ignore[arg-type]
 
 
 def _figures(problem: Problem, result: Measurement, roofline_us: float | None) -> dict[str, Any]:
     """A kernel file has no formula for its work: its matmuls and its tensors' bytes stand for
     it.
     """
-    from tuner.neuroncore import device
     from tuner.runtime.rules import DTYPE_BYTES
 
     figures = dict(result.figures)
     if result.latency_us is not None and roofline_us is None:
         moved = sum(argument.bytes for argument in problem.arguments) + figures["output_bytes"]
         width = DTYPE_BYTES[problem.arguments[0].dtype]
-        roofline_us = device(problem.device).roofline_us(figures["flops"], moved, width)
+        roofline_us = problem.core.roofline_us(figures["flops"], moved, width)
     if roofline_us is not None:  # of one core
         roofline_us /= figures.get("programs", 1)
     share = roofline_us / result.latency_us if roofline_us and result.latency_us else None

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner.backends import Problem, make_backend
+from tuner.backends import Problem, make_backend, on_device
 from tuner.database import StudyInfo, table_kernel
 from tuner.execution import LOCAL
 from tuner.kernel import read_kernel
@@ -106,7 +106,7 @@ def prepare(job: Job) -> Prepared:
     problem = Problem(
         kernel=read_kernel(definition.kernel_file, definition.entry, definition.reference),
         arguments=definition.arguments(workload),
-        device=job.device,
+        **on_device(job.device),  # type: ignore[arg-type]
         backend=job.backend,
         reference=definition.reference,
         options={
@@ -122,7 +122,7 @@ def prepare(job: Job) -> Prepared:
         kernel=definition.name,
         sizes=dict(workload.sizes),
         dtype=workload.dtype,
-        device=job.device,
+        device=core.name,
         backend=job.backend,
         kind=backend.capabilities().kind,
         fingerprint={**backend.fingerprint(), "space_hash": definition.space_hash},
