@@ -514,8 +514,7 @@ def test_spilling_equals_the_obvious_one_and_changes_no_value(
     assert plan_memory(found.program, core, SPILL).sbuf_peak_bytes <= capacity
     assert found.program.hbm_written_bytes == found.saved_bytes
     own_bytes = program.hbm_read_bytes - sum(
-        program.works[program.work_of[i]].read_bytes
-        for i in late
+        program.works[program.work_of[i]].read_bytes for i in late
     )
     assert found.program.hbm_read_bytes == (own_bytes + found.reloaded_bytes + found.reread_bytes)
     modes: dict[int, list[int]] = {}
