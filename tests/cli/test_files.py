@@ -29,7 +29,7 @@ def table_file(call: Call, results: Path, tmp_path: Path) -> Path:
 
 def times(text: str) -> list[str]:
     """Every time in a text, with what stands behind it."""
-    return re.findall(r"[\d.,]+ (?:us|ms)\b(?: \(\w+\))?", text)
+    return re.findall(r"[\d.,]+ (?:us|ms)\b(?: \+- \d+ %)?(?: \(\w+\))?", text)
 
 
 def test_show_lists_studies(call: Call, results: Path, found: list[Best]) -> None:
@@ -42,7 +42,7 @@ def test_show_lists_studies(call: Call, results: Path, found: list[Best]) -> Non
         ["3", "double", "M=256,N=512", "float32", "trn1", "simulator", "8"],
     ]
     assert {row[-1] for row in rows} == {"finished"}
-    assert times(said.out) == [f"{best.trial.latency_us:.1f} us (simulated)" for best in found]
+    assert times(said.out) == [f"{best.trial.latency_us:.1f} us +- 32 % (simulated)" for best in found]
 
 
 def test_show_lists_the_trials_of_a_study_fastest_first(
@@ -57,7 +57,8 @@ def test_show_lists_the_trials_of_a_study_fastest_first(
     assert f"kernel_hash={study.info.fingerprint['kernel_hash']}" in said.out
     shown = times(said.out)
     assert len(shown) == sum(trial.latency_us is not None for trial in trials)
-    assert all(time.endswith(" us (simulated)") for time in shown)
+    endings = (" us +- 32 % (simulated)", " us (bound)")
+    assert all(time.endswith(endings) for time in shown)
     assert [float(time.split()[0]) for time in shown] == sorted(
         float(time.split()[0]) for time in shown
     )
@@ -82,8 +83,8 @@ def test_best_lists_the_best_of_every_workload(
         assert best.default_latency_us is not None
         assert best.trial.latency_us is not None
         assert times(row) == [
-            f"{best.trial.latency_us:.1f} us (simulated)",
-            f"{best.default_latency_us:.1f} us (simulated)",
+            f"{best.trial.latency_us:.1f} us +- 32 % (simulated)",
+            f"{best.default_latency_us:.1f} us +- 32 % (simulated)",
         ]
         assert f"{best.default_latency_us / best.trial.latency_us:.3f}x" in row
 
@@ -131,14 +132,14 @@ def test_lookup_answers_as_the_run_time_does(
     said = call(*words)
     assert said.out == (
         f"match:  exact\nwhy:    {answer.why}\nconfig: {settings(answer.config)}\n"
-        f"time:   {found[0].trial.latency_us:.1f} us (simulated) on M=256 N=512\n"
+        f"time:   {found[0].trial.latency_us:.1f} us +- 32 % (simulated) on M=256 N=512\n"
     )
 
 
 def test_lookup_of_a_near_workload_says_whose_time_it_shows(call: Call, table_file: Path) -> None:
     said = call("lookup", str(table_file), "double", "--shape", "M=256,N=700")
     assert said.out.startswith("match:  nearest\n")
-    assert said.out.endswith("(simulated) on M=256 N=512\n")
+    assert said.out.endswith("+- 32 % (simulated) on M=256 N=512\n")
 
 
 def test_lookup_of_a_far_workload_has_a_default_and_no_time(call: Call, table_file: Path) -> None:

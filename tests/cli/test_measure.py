@@ -69,8 +69,8 @@ def test_text_says_everything_with_its_unit(call: Call) -> None:
     said = call("measure", *MATMUL)
     assert said.code == 0
     assert said.out.startswith("matmul on trn2")
-    assert f"latency {figures['latency_us']:.1f} us (simulated)" in said.flat
-    assert f"DMA busy {figures['busy_us']['DMA']:.1f} us (simulated), " in said.flat
+    assert f"latency {figures['latency_us']:.1f} us +- 7 % (simulated)" in said.flat
+    assert f"DMA busy {figures['busy_us']['DMA']:.1f} us +- 7 % (simulated), " in said.flat
     assert f"HBM read {figures['hbm_read_bytes']:,} bytes" in said.flat
     assert f"{figures['roofline_us']:.1f} us (bound)" in said.flat
 
@@ -81,7 +81,7 @@ def test_text_says_what_bounds_the_kernel(call: Call) -> None:
     assert f"bound by {figures['bound_by']}" in said.flat
     waits = figures["stalls_us"]["TensorE"]
     cause = max(waits, key=lambda name: waits[name])
-    told = f"largest stall TensorE waits {waits[cause]:.1f} us (simulated), "
+    told = f"largest stall TensorE waits {waits[cause]:.1f} us +- 7 % (simulated), "
     assert f"{told}{waits[cause] / figures['latency_us']:.1%}, for {cause}" in said.flat
     assert "clock ramp" not in said.out
     assert "DMA queues waited for" not in said.out
@@ -95,7 +95,7 @@ def test_stalls_are_listed_by_engine(call: Call) -> None:
     for engine, causes in stalls.items():
         for k, (cause, us) in enumerate(causes.items()):
             first = engine if k == 0 else ""
-            assert f"{first} {cause} {us:.1f} us (simulated)".strip() in said.flat
+            assert f"{first} {cause} {us:.1f} us +- 7 % (simulated)".strip() in said.flat
 
 
 def test_a_prediction_that_hangs_on_the_clock_says_so(call: Call) -> None:

@@ -40,9 +40,9 @@ def test_a_job_says_what_it_found(tune_small: Call, tmp_path: Path, space_file: 
         f"kernel file {space_file.with_suffix('.py')}",
         f"trials 8 of {CONFIGS} configs; failed: none",
         f"default config {settings(default.config)}",
-        f"default time {default.latency_us:.1f} us (simulated)",
+        f"default time {default.latency_us:.1f} us +- 32 % (simulated)",
         f"best config {settings(best.config)}",
-        f"best time {best.latency_us:.1f} us (simulated)",
+        f"best time {best.latency_us:.1f} us +- 32 % (simulated)",
         "best verified yes",
         f"speed-up {default.latency_us / best.latency_us:.3f}x (simulated)",
         f"roofline share {info.roofline_us / best.latency_us:.1%} of what the device could do: "
@@ -59,14 +59,14 @@ def test_progress_goes_to_standard_error(tune_small: Call) -> None:
     assert 5 <= len(lines) <= 20
     assert lines[0].startswith("tuning 1/20 best ")
     assert lines[-1].startswith("tuning 20/20 best ")
-    assert all(re.search(r"best [\d.]+ us \(simulated\) [\d.]+ trials/s", line) for line in lines)
+    assert all(re.search(r"best [\d.]+ us \+- 32 % \(simulated\) [\d.]+ trials/s", line) for line in lines)
 
 
 def test_every_time_says_that_it_is_simulated(tune_small: Call) -> None:
     said = tune_small()
     shown = times(said.out + said.err)
     assert len(shown) >= 5
-    assert {time.partition(" us ")[2] for time in shown} == {"(simulated)", "(bound)"}
+    assert {time.partition(" us ")[2] for time in shown} == {"+- 32 % (simulated)", "(bound)"}
     assert sum(time.endswith("(bound)") for time in shown) == 1
 
 

@@ -170,11 +170,29 @@ def test_only_wrong_configs_leave_no_best(tune_small: Tune, tmp_path: Path) -> N
 
 def test_failures_are_counted_and_explained(tmp_path: Path, tune_small: Tune) -> None:
     write_space(tmp_path, ("none", "memory", "raises"))
+    outcome = tune_small(trials=100, workers=1)
+    trials = stored(outcome)
+    failed = [trial for trial in trials if trial.status == Status.COMPILE]
+    assert outcome.failures == {"compile": len(failed)}
+    raised = [trial for trial in failed if trial.config["fault"] == "raises"]
+    assert len(raised) == CONFIGS
+    assert all(line_of("raises") in trial.reason for trial in raised)
+    for trial in trials:  # what cannot be the best may go without a look at its memory
+        if trial.config["fault"] == "memory" and "bound_us" not in trial.figures:
+            assert line_of("memory") in trial.reason
+
+
+def test_what_cannot_be_the_best_is_not_timed(tmp_path: Path, tune_small: Tune) -> None:
+    write_space(tmp_path, ("none", "memory"))
     outcome = tune_small(trials=100)
-    assert outcome.failures == {"compile": 2 * CONFIGS}
-    reasons = {t.config["fault"]: t.reason for t in stored(outcome)}
-    assert line_of("raises") in reasons["raises"]
-    assert line_of("memory") in reasons["memory"]
+    assert outcome.best is not None
+    assert outcome.best.latency_us is not None
+    hopeless = [trial for trial in stored(outcome) if "bound_us" in trial.figures]
+    assert hopeless
+    for trial in hopeless:
+        assert (trial.status, trial.latency_us) == (Status.CORRECT, None)
+        assert trial.figures["bound_us"] > outcome.best.latency_us
+        assert trial.reason.startswith("not timed: takes at least ")
 
 
 def test_a_broken_reference_fails_what_is_checked(tmp_path: Path, tune_small: Tune) -> None:

@@ -194,11 +194,14 @@ def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
         _lap(host_s, phase, clock)
         status = Status.COMPILE if phase == "compile" else Status.RUNTIME
         return Measurement(candidate.number, status, kind, reason=_reason(error), host_s=host_s)
+    bound_us = figures.get("bound_us")
+    told = f"not timed: takes at least {bound_us:.1f} us, which is not the best" if bound_us else ""
     return Measurement(
         candidate.number,
         Status.CORRECT,
         kind,
         latency_us,
+        reason=told,
         figures=figures,
         verified=candidate.verify_with is not None,
         host_s=host_s,
