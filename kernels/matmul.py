@@ -129,7 +129,7 @@ def matmul(
                             load_columns,
                         )
 
-                # Phase 2: multiply tile by tile, evict what is complete, store whole rows of the block.
+                # Phase 2: multiply tile by tile, evict what is complete, store whole rows.
                 turn = step // count_k if k_innermost else step
                 for i in range(_ceil_div(columns_m, TILE_M)):
                     top, rows = i * TILE_M, min(TILE_M, columns_m - i * TILE_M)
