@@ -257,3 +257,11 @@ def test_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert "nkiautotune_ladder_16" in said
     assert "aws_trn1" not in said
     assert "missed" not in said
+
+
+@pytest.mark.slow
+def test_published_times_are_met() -> None:
+    missed = [
+        bar for bar in bars(predict([row for row in read_rows() if row.scored])) if not bar.met
+    ]
+    assert missed == []

@@ -42,7 +42,9 @@ def test_show_lists_studies(call: Call, results: Path, found: list[Best]) -> Non
         ["3", "double", "M=256,N=512", "float32", "trn1", "simulator", "8"],
     ]
     assert {row[-1] for row in rows} == {"finished"}
-    assert times(said.out) == [f"{best.trial.latency_us:.1f} us +- 32 % (simulated)" for best in found]
+    assert times(said.out) == [
+        f"{best.trial.latency_us:.1f} us +- 32 % (simulated)" for best in found
+    ]
 
 
 def test_show_lists_the_trials_of_a_study_fastest_first(

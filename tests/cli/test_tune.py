@@ -59,7 +59,9 @@ def test_progress_goes_to_standard_error(tune_small: Call) -> None:
     assert 5 <= len(lines) <= 20
     assert lines[0].startswith("tuning 1/20 best ")
     assert lines[-1].startswith("tuning 20/20 best ")
-    assert all(re.search(r"best [\d.]+ us \+- 32 % \(simulated\) [\d.]+ trials/s", line) for line in lines)
+    assert all(
+        re.search(r"best [\d.]+ us \+- 32 % \(simulated\) [\d.]+ trials/s", line) for line in lines
+    )
 
 
 def test_every_time_says_that_it_is_simulated(tune_small: Call) -> None:

@@ -37,8 +37,8 @@ class _Worker:
 class RayExecutor:
     """Spreads candidates over Ray actors, on this machine or on a running cluster.
 
-    A worker that exceeds the time for one candidate, or dies, is replaced; only the candidate it
-    was working on is to blame, the rest of its batch is queued again.
+    A worker that exceeds the time for one candidate, or dies, is replaced; the rest of its batch is
+    queued again, one by one where any of them may have killed it.
 
     Args:
         problem: What the workers load.
@@ -133,11 +133,23 @@ class RayExecutor:
         idle = [worker for worker in self._workers if worker.stream is None]
         for position, worker in enumerate(idle):
             share = -(-len(self._backlog) // (len(idle) - position))
-            batch = [self._backlog.popleft() for _ in range(min(share, self._batch))]
+            batch = self._next_batch(min(share, self._batch))
             if batch:
                 worker.outstanding.extend(batch)
                 worker.stream = worker.actor.run.remote(pickle.dumps(batch))
                 worker.since = time.monotonic()
+
+    def _next_batch(self, size: int) -> list[Candidate]:
+        """Takes candidates from the backlog; one that a worker may have died of goes alone."""
+        batch: list[Candidate] = []
+        while self._backlog and len(batch) < size:
+            suspect = self._backlog[0].number in self._deaths
+            if suspect and batch:
+                break
+            batch.append(self._backlog.popleft())
+            if suspect:
+                break
+        return batch
 
     def _receive(self, worker: _Worker) -> None:
         import ray
@@ -174,18 +186,20 @@ class RayExecutor:
         return busy and time.monotonic() - worker.since > self._timeout_s
 
     def _replace(self, worker: _Worker, died_of: str | None) -> None:
-        """Starts another actor; the candidate that a worker died of is tried again, at most
-        twice.
+        """Starts another actor; what a worker may have died of is tried again, at most twice.
+
+        An answer may be lost on its way when the next candidate kills the worker, so all that are
+        outstanding are suspects; each is then sent alone.
         """
-        if died_of is not None and worker.outstanding:
-            guilty = worker.outstanding[0]
-            self._deaths[guilty.number] += 1
-            if self._deaths[guilty.number] > MAX_RETRIES:
-                worker.outstanding.popleft()
-                reason = f"the worker died {MAX_RETRIES + 1} times: {died_of}"
-                self._ready.append(
-                    Measurement(guilty.number, Status.RUNTIME, self._kind, reason=reason)
-                )
+        if died_of is not None:
+            for suspect in list(worker.outstanding):
+                self._deaths[suspect.number] += 1
+                if self._deaths[suspect.number] > MAX_RETRIES:
+                    worker.outstanding.remove(suspect)
+                    reason = f"the worker died {MAX_RETRIES + 1} times: {died_of}"
+                    self._ready.append(
+                        Measurement(suspect.number, Status.RUNTIME, self._kind, reason=reason)
+                    )
         self._backlog.extendleft(reversed(worker.outstanding))
         worker.outstanding.clear()
         _kill(worker.actor)
