@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tuner.neuroncore import Device, Policy
+from tuner.neuroncore.compiler.memory import MemoryPlan
 from tuner.neuroncore.costs import COMPUTE, DMA, Cost
-from tuner.neuroncore.memory import MemoryPlan
-from tuner.neuroncore.ports import LOADS_TABLE, PORTS, ports
 from tuner.neuroncore.program import READ, MatmulWork, Program, Space
-from tuner.neuroncore.queues import engines_of, queues
-from tuner.neuroncore.timeline import Parameters, parameters
+from tuner.neuroncore.schedule.ports import LOADS_TABLE, PORTS, ports
+from tuner.neuroncore.schedule.queues import engines_of, queues
+from tuner.neuroncore.schedule.timeline import Parameters, parameters
 
 __all__ = ["makespan_ps"]
 

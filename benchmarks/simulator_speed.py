@@ -24,8 +24,8 @@ from benchmarks.plain_python import makespan_ps
 from tuner.cli.common import table
 from tuner.kernel import LoadedKernel, load_kernel, read_kernel
 from tuner.neuroncore import device, policy
+from tuner.neuroncore.compiler.memory import plan_memory
 from tuner.neuroncore.costs import costs
-from tuner.neuroncore.memory import plan_memory
 from tuner.neuroncore.program import Program
 from tuner.neuroncore.simulation import predict, simulate
 from tuner.nki.recorder import trace

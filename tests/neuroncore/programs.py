@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tuner.neuroncore import Device, Policy, device, policy
-from tuner.neuroncore.memory import plan_memory
+from tuner.neuroncore.compiler.memory import plan_memory
 from tuner.neuroncore.program import (
     ACCUMULATED,
     READ,
@@ -24,8 +24,8 @@ from tuner.neuroncore.program import (
     Space,
     Work,
 )
+from tuner.neuroncore.schedule.timeline import Timeline
 from tuner.neuroncore.simulation import run
-from tuner.neuroncore.timeline import Timeline
 
 PARTITIONS = 128
 

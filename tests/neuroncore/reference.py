@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from tuner.neuroncore.compiler.memory import MemoryPlan
 from tuner.neuroncore.costs import COMPUTE, DMA, MATMUL, WHOLE_ARRAY, Cost
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.program import (
     READ,

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.neuroncore.programs import programs, small
 from tests.neuroncore.reference import places, simulate, waits_for
 from tuner.neuroncore import Policy, policy
+from tuner.neuroncore.compiler.memory import CapacityError, MemoryPlan, plan_memory
 from tuner.neuroncore.costs import costs
-from tuner.neuroncore.dependences import dependences
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import CapacityError, MemoryPlan, plan_memory
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.queues import queues
+from tuner.neuroncore.schedule.dependences import dependences
+from tuner.neuroncore.schedule.queues import queues
 from tuner.neuroncore.simulation import run
 
 ENGINES = ["vector", "scalar"]

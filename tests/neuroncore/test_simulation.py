@@ -4,7 +4,7 @@ import pytest
 
 from tests.neuroncore.programs import Builder, elementwise, load, matmul, small, store
 from tuner.neuroncore import device, policy
-from tuner.neuroncore.memory import CapacityError, plan_memory
+from tuner.neuroncore.compiler.memory import CapacityError, plan_memory
 from tuner.neuroncore.program import Engine, Space
 from tuner.neuroncore.simulation import Prediction, predict, sensitivity_us, simulate
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from tests.neuroncore.programs import Builder, elementwise, load, matmul, programs, small
 from tests.neuroncore.test_reference import planned, policies
 from tuner.neuroncore import Policy, device, policy
+from tuner.neuroncore.compiler.memory import plan_memory
 from tuner.neuroncore.costs import WHOLE_ARRAY, cost
-from tuner.neuroncore.memory import plan_memory
 from tuner.neuroncore.program import Engine, Program, Space
 from tuner.neuroncore.simulation import ENGINES, predict, run
 from tuner.neuroncore.stalls import FINISHED, PORT, RAMP, TABLE, bound_by, stalls_us

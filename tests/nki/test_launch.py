@@ -14,7 +14,7 @@ import tuner.nki.language as nl
 from tests.nki.kernels import described, is_whole, loaded, same
 from tests.nki.tracing import recorded, refused
 from tuner.neuroncore import device, policy
-from tuner.neuroncore.memory import CapacityError
+from tuner.neuroncore.compiler.memory import CapacityError
 from tuner.neuroncore.program import READ, Space
 from tuner.neuroncore.simulation import simulate
 from tuner.nki import HazardError, NkiValidationError

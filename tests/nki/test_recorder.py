@@ -14,8 +14,7 @@ import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import hbm, psum, recorded, sbuf
 from tuner.neuroncore import device, policy
-from tuner.neuroncore.memory import MemoryPlan, plan_memory
-from tuner.neuroncore.ports import LOADS_TABLE, ports
+from tuner.neuroncore.compiler.memory import MemoryPlan, plan_memory
 from tuner.neuroncore.program import (
     ACCUMULATED,
     READ,
@@ -28,7 +27,8 @@ from tuner.neuroncore.program import (
     Program,
     Space,
 )
-from tuner.neuroncore.queues import engines_of
+from tuner.neuroncore.schedule.ports import LOADS_TABLE, ports
+from tuner.neuroncore.schedule.queues import engines_of
 from tuner.nki import NkiValidationError
 from tuner.nki.recorder import trace
 from tuner.space import Argument

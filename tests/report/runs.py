@@ -7,7 +7,7 @@ from functools import cache
 from tests.neuroncore.programs import Builder, elementwise, load, matmul, store
 from tuner.job import Job, prepare
 from tuner.neuroncore import Device, Policy, device, policy
-from tuner.neuroncore.memory import plan_memory
+from tuner.neuroncore.compiler.memory import plan_memory
 from tuner.neuroncore.program import Engine, Program, Space
 from tuner.neuroncore.simulation import predict
 from tuner.report import Run, observe

@@ -21,7 +21,7 @@ from tuner.backends.base import Candidate, Capabilities, Mismatch, Problem
 from tuner.kernel import LoadedKernel, load_kernel
 from tuner.neuroncore import ON_OVERFLOW, Device, Policy, policy
 from tuner.neuroncore.bound import lower_bound_us
-from tuner.neuroncore.building import Built, build
+from tuner.neuroncore.compiler.building import Built, build
 from tuner.neuroncore.simulation import MODEL_VERSION, Prediction, predict
 from tuner.nki import NkiValidationError, isa, language
 from tuner.nki.hazards import Hazards

@@ -17,14 +17,14 @@ import numpy.typing as npt
 from tuner.calibration.measurements import Measured
 from tuner.kernel import KernelSource, LoadedKernel, load_kernel
 from tuner.neuroncore import Device
-from tuner.neuroncore.building import build
+from tuner.neuroncore.compiler.building import build
 from tuner.neuroncore.costs import Cost, costs
-from tuner.neuroncore.dependences import dependences
-from tuner.neuroncore.ports import ports
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.queues import Queues, engines_of, queues
+from tuner.neuroncore.schedule.dependences import dependences
+from tuner.neuroncore.schedule.ports import ports
+from tuner.neuroncore.schedule.queues import Queues, engines_of, queues
+from tuner.neuroncore.schedule.timeline import Parameters, parameters, timeline
 from tuner.neuroncore.simulation import start_us
-from tuner.neuroncore.timeline import Parameters, parameters, timeline
 from tuner.nki.recorder import trace
 from tuner.runtime.errors import TunerError
 

@@ -12,7 +12,7 @@ from tuner.neuroncore.costs import COMPUTE, DMA, QUARTERS, Cost, cost, picosecon
 from tuner.neuroncore.device import Device
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.program import DmaWork, Engine, MatmulWork, Work
-from tuner.neuroncore.queues import engine_of, trigger_of
+from tuner.neuroncore.schedule.queues import engine_of, trigger_of
 from tuner.neuroncore.simulation import start_us
 
 __all__ = ["lower_bound_us"]

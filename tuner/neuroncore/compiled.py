@@ -61,7 +61,7 @@ def _sources() -> str:
     numba notices a change in the file of a function, not in those of the functions that it calls.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

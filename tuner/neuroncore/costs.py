@@ -19,7 +19,7 @@ from tuner.neuroncore.program import (
     Space,
     Work,
 )
-from tuner.neuroncore.queues import engine_of, trigger_of
+from tuner.neuroncore.schedule.queues import engine_of, trigger_of
 
 __all__ = ["Cost", "cost", "costs", "picoseconds"]
 

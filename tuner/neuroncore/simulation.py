@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuner.neuroncore.building import build
+from tuner.neuroncore.compiler.building import build
+from tuner.neuroncore.compiler.memory import MemoryPlan
 from tuner.neuroncore.costs import Cost, costs, picoseconds
-from tuner.neuroncore.dependences import dependences
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.policy import Policy
-from tuner.neuroncore.ports import ports
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.queues import Queues, engines_of, queues
-from tuner.neuroncore.timeline import Timeline, parameters, timeline
+from tuner.neuroncore.schedule.dependences import dependences
+from tuner.neuroncore.schedule.ports import ports
+from tuner.neuroncore.schedule.queues import Queues, engines_of, queues
+from tuner.neuroncore.schedule.timeline import Timeline, parameters, timeline
 
 __all__ = [
     "ENGINES",

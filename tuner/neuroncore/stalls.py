@@ -36,8 +36,8 @@ from tuner.neuroncore.program import (
     Program,
     Space,
 )
+from tuner.neuroncore.schedule.timeline import Timeline
 from tuner.neuroncore.simulation import ENGINES, Prediction
-from tuner.neuroncore.timeline import Timeline
 
 __all__ = ["Waits", "bound_by", "rest_cause", "stalls_us", "waits"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.neuroncore.compiled import compiled, lean
-from tuner.neuroncore.memory import SBUF_ALIGNMENT
+from tuner.neuroncore.compiler.memory import SBUF_ALIGNMENT
 from tuner.neuroncore.program import (
     BYTE_HIGH,
     BYTE_LOW,

@@ -10,11 +10,11 @@ from typing import Any
 from tuner.backends import Candidate, Measurement, Problem, evaluate, load_backend
 from tuner.backends.simulator import Compiled, SimulatorBackend
 from tuner.neuroncore import Device, Policy
-from tuner.neuroncore.memory import MemoryPlan
+from tuner.neuroncore.compiler.memory import MemoryPlan
 from tuner.neuroncore.program import Engine, Program
+from tuner.neuroncore.schedule.timeline import Timeline
 from tuner.neuroncore.simulation import ENGINES, MODEL_VERSION, Prediction, predict, sensitivity_us
 from tuner.neuroncore.stalls import FINISHED, RAMP, TABLE, Waits, bound_by, stalls_us, waits
-from tuner.neuroncore.timeline import Timeline
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Run", "largest_stall", "observe"]

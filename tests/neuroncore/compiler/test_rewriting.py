@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.neuroncore.programs import Builder, elementwise, load, matmul, small, store
 from tuner.neuroncore import Policy, policy
-from tuner.neuroncore.memory import demand
+from tuner.neuroncore.compiler.memory import demand
+from tuner.neuroncore.compiler.rewriting import rewrite
 from tuner.neuroncore.program import (
     ACCUMULATED,
     READ,
@@ -21,7 +22,6 @@ from tuner.neuroncore.program import (
     Program,
     Space,
 )
-from tuner.neuroncore.rewriting import rewrite
 
 HBM, SBUF, PSUM = Space
 PLAIN = policy("nki")

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuner.neuroncore.cells import BYTE_CELLS, COUNT, FIRST, cells, span
 from tuner.neuroncore.compiled import compiled, inlined, lean
-from tuner.neuroncore.lists import (
+from tuner.neuroncore.compiler.memory import MemoryPlan
+from tuner.neuroncore.program import MODE, READ, TENSOR, Engine, Program
+from tuner.neuroncore.schedule.cells import BYTE_CELLS, COUNT, FIRST, cells, span
+from tuner.neuroncore.schedule.lists import (
     FOUND,
     LEGACY,
     TOP,
@@ -32,9 +34,7 @@ from tuner.neuroncore.lists import (
     release,
     room,
 )
-from tuner.neuroncore.memory import MemoryPlan
-from tuner.neuroncore.program import MODE, READ, TENSOR, Engine, Program
-from tuner.neuroncore.queues import Queues
+from tuner.neuroncore.schedule.queues import Queues
 
 __all__ = ["dependences"]
 

@@ -7,10 +7,10 @@ import pytest
 
 from tests.neuroncore.programs import Builder, elementwise, load, matmul, small, store
 from tuner.neuroncore import Policy, policy
-from tuner.neuroncore.dependences import dependences
-from tuner.neuroncore.memory import plan_memory
+from tuner.neuroncore.compiler.memory import plan_memory
 from tuner.neuroncore.program import ACCUMULATED, READ, WRITTEN, Engine, Space
-from tuner.neuroncore.queues import queues
+from tuner.neuroncore.schedule.dependences import dependences
+from tuner.neuroncore.schedule.queues import queues
 
 HBM, SBUF, PSUM = Space
 COPY = elementwise(Engine.VECTOR, 16)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.neuroncore.memory_programs import BANK_BYTES, Builder, programs, rules, small
+from tests.neuroncore.compiler.memory_programs import BANK_BYTES, Builder, programs, rules, small
 from tuner.neuroncore import Policy
-from tuner.neuroncore.memory import CapacityError, MemoryPlan, live_ranges, plan_memory
+from tuner.neuroncore.compiler.memory import CapacityError, MemoryPlan, live_ranges, plan_memory
 from tuner.neuroncore.program import TENSOR, Program, Space
 
 HBM, SBUF, PSUM = Space

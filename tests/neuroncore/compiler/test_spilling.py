@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.neuroncore.memory_programs import Builder, programs, rules, small
+from tests.neuroncore.compiler.memory_programs import Builder, programs, rules, small
 from tuner.neuroncore import device
-from tuner.neuroncore.memory import CapacityError, demand, plan_memory
+from tuner.neuroncore.compiler.memory import CapacityError, demand, plan_memory
+from tuner.neuroncore.compiler.spilling import Spilled, spill
 from tuner.neuroncore.program import (
     ACCUMULATED,
     READ,
@@ -23,7 +24,6 @@ from tuner.neuroncore.program import (
     Program,
     Space,
 )
-from tuner.neuroncore.spilling import Spilled, spill
 
 HBM, SBUF, PSUM = Space
 SPILL = rules("spill")

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.neuroncore.compiled import compiled
+from tuner.neuroncore.compiler.memory import demand
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import demand
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.program import DmaWork, Engine, Program, Space
 

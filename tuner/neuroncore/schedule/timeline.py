@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from tuner.neuroncore.costs import Cost, picoseconds
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.events import events
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.queues import Queues
+from tuner.neuroncore.schedule.events import events
+from tuner.neuroncore.schedule.queues import Queues
 
 __all__ = ["Parameters", "Timeline", "parameters", "timeline"]
 

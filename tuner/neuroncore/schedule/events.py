@@ -19,9 +19,9 @@ from tuner.neuroncore.costs import (
     TILE,
     WHOLE_ARRAY,
 )
-from tuner.neuroncore.ports import ALL_PORTS, LOADS_TABLE, PORTS
 from tuner.neuroncore.program import Engine
-from tuner.neuroncore.tensor_engine import multiply, multiply_on_tile, tensor_engine
+from tuner.neuroncore.schedule.ports import ALL_PORTS, LOADS_TABLE, PORTS
+from tuner.neuroncore.schedule.tensor_engine import multiply, multiply_on_tile, tensor_engine
 
 __all__ = ["events"]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.neuroncore.programs import Builder, elementwise, load, matmul, store
 from tuner.neuroncore import Policy, policy
 from tuner.neuroncore.program import Engine, Space, Work
-from tuner.neuroncore.queues import engine_of, engines_of, queues, trigger_of
+from tuner.neuroncore.schedule.queues import engine_of, engines_of, queues, trigger_of
 
 HBM, SBUF, PSUM = Space
 ANY, VECTOR, SCALAR, GPSIMD = Engine.ANY, Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuner.neuroncore.compiler.memory import MemoryPlan, plan_memory
+from tuner.neuroncore.compiler.rewriting import rewrite
+from tuner.neuroncore.compiler.spilling import spill
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import MemoryPlan, plan_memory
 from tuner.neuroncore.policy import Policy
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.rewriting import rewrite
-from tuner.neuroncore.spilling import spill
 
 __all__ = ["Built", "build"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.neuroncore.compiled import lean
+from tuner.neuroncore.compiler.memory import MemoryPlan
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.memory import MemoryPlan
 from tuner.neuroncore.program import (
     BYTE_HIGH,
     BYTE_LOW,

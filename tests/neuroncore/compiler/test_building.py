@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.neuroncore.memory_programs import BANK_BYTES, Builder, programs, rules, small
+from tests.neuroncore.compiler.memory_programs import BANK_BYTES, Builder, programs, rules, small
 from tuner.neuroncore import policy
-from tuner.neuroncore.building import build
-from tuner.neuroncore.memory import CapacityError, plan_memory
+from tuner.neuroncore.compiler.building import build
+from tuner.neuroncore.compiler.memory import CapacityError, plan_memory
+from tuner.neuroncore.compiler.rewriting import rewrite
+from tuner.neuroncore.compiler.spilling import spill
 from tuner.neuroncore.program import Program, Space
-from tuner.neuroncore.rewriting import rewrite
-from tuner.neuroncore.spilling import spill
 
 HBM, SBUF, PSUM = Space
 
