@@ -28,7 +28,7 @@ from tuner.neuroncore.compiler.memory import plan_memory
 from tuner.neuroncore.costs import costs
 from tuner.neuroncore.program import Program
 from tuner.neuroncore.simulation import predict, simulate
-from tuner.nki.recorder import trace
+from tuner.nki.record.tracing import trace
 from tuner.space import Argument, find
 
 SHAPES = {(1024, 4096, 4096): 1.0, (4096, 4096, 4096): 2.5, (4096, 8192, 16384): 15.0}

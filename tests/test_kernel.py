@@ -16,7 +16,7 @@ import pytest
 import tuner.nki
 from tuner.kernel import KernelSource, LoadedKernel, load_kernel, read_kernel
 from tuner.neuroncore import device
-from tuner.nki.recorder import Trace, trace
+from tuner.nki.record.tracing import Trace, trace
 from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 

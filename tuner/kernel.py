@@ -25,8 +25,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from tuner.nki import lent
-from tuner.nki.loops import EACH, PASSES, marked
-from tuner.nki.recorder import each, passes
+from tuner.nki.record.loops import EACH, PASSES, marked
+from tuner.nki.record.recorder import each, passes
 from tuner.runtime.errors import TunerError, unknown
 
 __all__ = ["MODULE", "KernelSource", "LoadedKernel", "load_kernel", "read_kernel"]

@@ -12,7 +12,7 @@ from typing import Any
 from tuner.kernel import load_kernel, read_kernel
 from tuner.neuroncore import Device, device, policy
 from tuner.neuroncore.simulation import simulate
-from tuner.nki.recorder import trace
+from tuner.nki.record.tracing import trace
 from tuner.space import parse_argument
 
 KERNELS = '''\

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tuner.kernel import LoadedKernel, load_kernel, read_kernel
 from tuner.neuroncore import device
-from tuner.nki.recorder import Trace, trace
+from tuner.nki.record.tracing import Trace, trace
 from tuner.runtime.rules import DTYPE_BYTES, Config
 from tuner.space import SearchSpace, find
 

@@ -13,7 +13,7 @@ import tuner.kernel
 from tuner.kernel import MODULE, KernelSource, LoadedKernel
 from tuner.neuroncore import device
 from tuner.neuroncore.program import Program
-from tuner.nki.recorder import Trace, trace
+from tuner.nki.record.tracing import Trace, trace
 from tuner.space import Argument
 
 TRN2 = device("trn2")

@@ -26,7 +26,7 @@ import tuner.nki
 from tuner.neuroncore import device
 from tuner.neuroncore.program import Work
 from tuner.nki import NkiValidationError
-from tuner.nki.recorder import trace
+from tuner.nki.record.tracing import trace
 from tuner.space import Argument
 
 EXAMPLES = os.environ.get("NKI_EXAMPLES", "")

@@ -13,7 +13,7 @@ import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import Array, hbm, inside, numbered, psum, recorded, refused, sbuf, tile
 from tuner.neuroncore.program import DmaWork, Engine
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.tensors.tensor import NkiTensor
 
 HWDGE, SWDGE = nisa.dge_mode.hwdge, nisa.dge_mode.swdge
 BF16 = nl.bfloat16

@@ -14,8 +14,9 @@ from tests.nki.tracing import hbm, psum, sbuf
 from tuner.neuroncore import device
 from tuner.neuroncore.program import Program
 from tuner.nki import NkiValidationError
-from tuner.nki.recorder import Trace, active, trace
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.record.recorder import active
+from tuner.nki.record.tracing import Trace, trace
+from tuner.nki.tensors.tensor import NkiTensor
 
 F32 = nl.float32
 

@@ -18,7 +18,7 @@ import tuner.nki.language as nl
 from tests.nki.tracing import Array, hbm, inside, numbered, psum, recorded, refused, sbuf, tile
 from tuner.neuroncore.program import ACCUMULATED, MODE, WRITTEN, ElementwiseWork, Engine, MatmulWork
 from tuner.nki import HazardWarning, NkiValidationError
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.tensors.tensor import NkiTensor
 
 DOUBLE = nisa.matmul_perf_mode.double_row
 E4M3, E4M3FN, E5M2, BF16, F32 = (

@@ -13,7 +13,7 @@ import tuner.nki.isa as nisa
 import tuner.nki.language as nl
 from tests.nki.tracing import Array, inside, numbered, tile
 from tuner.nki import NkiValidationError, NotSupportedError
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.tensors.tensor import NkiTensor
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.uniform(0.5, 3, (8, 12)).astype(np.float32)

@@ -19,7 +19,8 @@ from tuner.neuroncore.program import READ, Space
 from tuner.neuroncore.simulation import simulate
 from tuner.nki import HazardError, NkiValidationError
 from tuner.nki.hazards import OVERLAP, UNWRITTEN, Hazards
-from tuner.nki.recorder import Trace, check_programs, trace
+from tuner.nki.record.recorder import check_programs
+from tuner.nki.record.tracing import Trace, trace
 from tuner.space import Argument
 
 TRN2 = device("trn2")

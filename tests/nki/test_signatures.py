@@ -18,7 +18,7 @@ import tuner.nki.language as nl
 from tuner.nki import NotSupportedError
 from tuner.nki.isa.unsupported import Refused
 from tuner.nki.operations import Operation
-from tuner.nki.tensor import Buffer, NkiTensor
+from tuner.nki.tensors.tensor import Buffer, NkiTensor
 
 OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "nki_signatures.json").read_text())
 MODULES: dict[str, ModuleType] = {

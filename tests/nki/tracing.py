@@ -15,8 +15,8 @@ from tuner.neuroncore import device
 from tuner.neuroncore.program import Program
 from tuner.nki import HazardWarning, NkiValidationError, NotSupportedError
 from tuner.nki.hazards import ACCUMULATION
-from tuner.nki.recorder import trace
-from tuner.nki.tensor import Buffer, NkiTensor
+from tuner.nki.record.tracing import trace
+from tuner.nki.tensors.tensor import Buffer, NkiTensor
 
 Array = npt.NDArray[np.float32]
 

@@ -31,7 +31,7 @@ from tuner.backends import oracle_child
 from tuner.backends.base import Candidate, Mismatch, Problem
 from tuner.backends.simulator import compare, random_values
 from tuner.kernel import MODULE, KernelSource, load_kernel
-from tuner.nki.recorder import trace
+from tuner.nki.record.tracing import trace
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Oracle", "OracleError", "check"]

@@ -25,9 +25,10 @@ from tuner.neuroncore.compiler.building import Built, build
 from tuner.neuroncore.simulation import MODEL_VERSION, Prediction, predict
 from tuner.nki import NkiValidationError, isa, language
 from tuner.nki.hazards import Hazards
-from tuner.nki.recorder import Trace, check_programs, trace
-from tuner.nki.recording import Recording
-from tuner.nki.tensor import NkiTensor, Values, rounded
+from tuner.nki.record.recorder import check_programs
+from tuner.nki.record.recording import Recording
+from tuner.nki.record.tracing import Trace, trace
+from tuner.nki.tensors.tensor import NkiTensor, Values, rounded
 from tuner.runtime.errors import TunerError, unknown
 from tuner.space import Argument
 

@@ -25,7 +25,7 @@ from tuner.neuroncore.schedule.ports import ports
 from tuner.neuroncore.schedule.queues import Queues, engines_of, queues
 from tuner.neuroncore.schedule.timeline import Parameters, parameters, timeline
 from tuner.neuroncore.simulation import start_us
-from tuner.nki.recorder import trace
+from tuner.nki.record.tracing import trace
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Recorded", "record", "with_values"]

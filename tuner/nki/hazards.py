@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from tuner.nki.errors import HazardError
-from tuner.nki.sites import kernel_line
-from tuner.nki.storage import Allocation, uninitialised
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.record.sites import kernel_line
+from tuner.nki.tensors.storage import Allocation, uninitialised
+from tuner.nki.tensors.tensor import NkiTensor
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = ["ACCUMULATION", "OVERLAP", "UNWRITTEN", "Hazard", "Hazards"]

@@ -17,10 +17,11 @@ from tuner.neuroncore.program import READ
 from tuner.nki.errors import HazardWarning, NkiValidationError
 from tuner.nki.hazards import Hazards
 from tuner.nki.lending import lent
-from tuner.nki.recorder import Recorder, activated, active, check_output, check_programs
-from tuner.nki.recording import Recording
-from tuner.nki.storage import NATIVE, Allocation
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.record.recorder import Recorder, activated, active, check_programs
+from tuner.nki.record.recording import Recording
+from tuner.nki.record.tracing import check_output
+from tuner.nki.tensors.storage import NATIVE, Allocation
+from tuner.nki.tensors.tensor import NkiTensor
 
 __all__ = ["Kernel", "Simulation", "jit", "simulate"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tuner.neuroncore.device import Device
 from tuner.neuroncore.program import Engine, Space
 from tuner.nki.errors import NkiValidationError
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.tensors.tensor import NkiTensor, free_size
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = [

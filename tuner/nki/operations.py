@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tuner.neuroncore.compiled import compiled
 from tuner.nki.errors import NkiValidationError, NotSupportedError
-from tuner.nki.tensor import NkiTensor, Values
+from tuner.nki.tensors.tensor import NkiTensor, Values
 
 __all__ = [
     "ACTIVATIONS",

@@ -22,8 +22,8 @@ from tuner.nki.isa.instruction import (
 from tuner.nki.isa.values import column, floats, reduce_into, registers, store
 from tuner.nki.limits import check_column, check_on_chip, check_same_size, generation
 from tuner.nki.operations import ACTIVATIONS, Operation, activated, name_of
-from tuner.nki.recorder import Recorder, active
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.record.recorder import Recorder, active
+from tuner.nki.tensors.tensor import NkiTensor, free_size
 
 __all__ = ["activation", "activation_reduce", "exponential"]
 

@@ -37,8 +37,8 @@ from tuner.nki.limits import (
     check_same_size,
 )
 from tuner.nki.operations import ARITHMETIC, BITWISE, EXACT, UNARY, Operation, name_of
-from tuner.nki.recorder import active
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.record.recorder import active
+from tuner.nki.tensors.tensor import NkiTensor, free_size
 
 __all__ = ["reciprocal", "scalar_tensor_tensor", "tensor_scalar", "tensor_tensor"]
 

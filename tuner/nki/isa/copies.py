@@ -29,9 +29,9 @@ from tuner.nki.limits import (
     check_one_in_psum,
     check_same_size,
 )
-from tuner.nki.recorder import active
-from tuner.nki.symbolic import Index
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.record.recorder import active
+from tuner.nki.record.symbolic import Index
+from tuner.nki.tensors.tensor import NkiTensor, free_size
 
 QUARTER = 32
 UNCHANGED = 255

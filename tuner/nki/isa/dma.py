@@ -15,8 +15,8 @@ from tuner.nki.isa.instruction import HANDLE, NkiInstruction, work_of
 from tuner.nki.isa.values import floats, integers, store, store_exactly
 from tuner.nki.limits import generation
 from tuner.nki.operations import Operation, name_of
-from tuner.nki.recorder import active
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.record.recorder import active
+from tuner.nki.tensors.tensor import NkiTensor
 
 __all__ = ["dma_compute", "dma_copy", "dma_transpose"]
 

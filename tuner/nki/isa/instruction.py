@@ -12,9 +12,9 @@ from tuner.neuroncore.program import ElementwiseWork, Engine, Operand, Work
 from tuner.nki.enums import engine
 from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.limits import check_start
-from tuner.nki.recorder import Recorder
-from tuner.nki.symbolic import Index
-from tuner.nki.tensor import NkiTensor, inner_stride
+from tuner.nki.record.recorder import Recorder
+from tuner.nki.record.symbolic import Index
+from tuner.nki.tensors.tensor import NkiTensor, inner_stride
 
 __all__ = [
     "HANDLE",

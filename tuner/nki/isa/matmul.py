@@ -21,9 +21,9 @@ from tuner.nki.isa.values import (
     store_exactly,
 )
 from tuner.nki.limits import FLOATS, check_contiguous, check_engine, check_on_chip, generation
-from tuner.nki.recorder import Recorder, active
-from tuner.nki.symbolic import Whole
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.record.recorder import Recorder, active
+from tuner.nki.record.symbolic import Whole
+from tuner.nki.tensors.tensor import NkiTensor, free_size
 
 __all__ = ["nc_matmul", "nc_transpose"]
 

@@ -11,7 +11,7 @@ from tuner.neuroncore.program import Engine, Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.limits import INTEGERS, check_column, check_engine, generation
 from tuner.nki.operations import ARITHMETIC, BITWISE, NEWEST, UNARY
-from tuner.nki.tensor import NkiTensor, Values
+from tuner.nki.tensors.tensor import NkiTensor, Values
 
 __all__ = [
     "check_bits",

@@ -31,8 +31,8 @@ from tuner.nki.limits import (
     generation,
 )
 from tuner.nki.operations import COMPARISONS, Operation, name_of
-from tuner.nki.recorder import active
-from tuner.nki.tensor import NkiTensor, free_size, rounded
+from tuner.nki.record.recorder import active
+from tuner.nki.tensors.tensor import NkiTensor, free_size, rounded
 
 __all__ = ["affine_select", "iota", "range_select", "select_reduce"]
 

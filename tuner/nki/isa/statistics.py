@@ -10,8 +10,8 @@ from tuner.nki.errors import NkiValidationError
 from tuner.nki.isa.instruction import HANDLE, NkiInstruction, elementwise, issue
 from tuner.nki.isa.values import floats, store
 from tuner.nki.limits import check_on_chip
-from tuner.nki.recorder import active
-from tuner.nki.tensor import NkiTensor, free_size
+from tuner.nki.record.recorder import active
+from tuner.nki.tensors.tensor import NkiTensor, free_size
 
 __all__ = ["bn_aggr", "bn_stats", "max8"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuner.nki.enums import engine, nc_version
 from tuner.nki.limits import generation
-from tuner.nki.recorder import active
+from tuner.nki.record.recorder import active
 
 __all__ = [
     "get_nc_version",

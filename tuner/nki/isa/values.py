@@ -18,8 +18,8 @@ from tuner.nki.errors import NkiValidationError
 from tuner.nki.hazards import ACCUMULATION
 from tuner.nki.limits import generation
 from tuner.nki.operations import ARITHMETIC, IDENTITIES, REDUCTIONS
-from tuner.nki.recorder import Recorder
-from tuner.nki.tensor import Allocation, NkiTensor, Values
+from tuner.nki.record.recorder import Recorder
+from tuner.nki.tensors.tensor import Allocation, NkiTensor, Values
 
 __all__ = [
     "OTHER",

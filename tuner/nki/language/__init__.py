@@ -142,7 +142,7 @@ from tuner.nki.language.program import (
     tile_size,
 )
 from tuner.nki.language.program import refused as _refused
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.tensors.tensor import NkiTensor
 
 dropout = _refused("dropout")
 dynamic_range = _refused("dynamic_range")

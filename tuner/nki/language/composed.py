@@ -11,8 +11,8 @@ from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.language import functions as f
 from tuner.nki.language.dtypes import float32, psum, sbuf, uint8
 from tuner.nki.language.memory import ndarray
-from tuner.nki.layout import product
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.tensors.layout import product
+from tuner.nki.tensors.tensor import NkiTensor
 
 __all__ = [
     "broadcast_to",

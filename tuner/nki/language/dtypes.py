@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner.neuroncore.program import Space
-from tuner.nki.storage import Buffer
+from tuner.nki.tensors.storage import Buffer
 
 DType = str
 

@@ -12,10 +12,10 @@ from tuner.neuroncore.program import Space
 from tuner.nki import isa
 from tuner.nki.errors import NkiValidationError
 from tuner.nki.language.memory import ndarray
-from tuner.nki.layout import product
 from tuner.nki.operations import Operation
-from tuner.nki.storage import is_float
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.tensors.layout import product
+from tuner.nki.tensors.storage import is_float
+from tuner.nki.tensors.tensor import NkiTensor
 
 Axes = int | Sequence[int]
 

@@ -12,11 +12,11 @@ from tuner.neuroncore.program import Space
 from tuner.nki import isa
 from tuner.nki.errors import NkiValidationError, NotSupportedError
 from tuner.nki.language.dtypes import sbuf, shared_hbm, uint8
-from tuner.nki.layout import product
-from tuner.nki.recorder import active
-from tuner.nki.storage import NATIVE, Buffer, is_float
-from tuner.nki.symbolic import Index
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.record.recorder import active
+from tuner.nki.record.symbolic import Index
+from tuner.nki.tensors.layout import product
+from tuner.nki.tensors.storage import NATIVE, Buffer, is_float
+from tuner.nki.tensors.tensor import NkiTensor
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = [

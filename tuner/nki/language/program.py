@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tuner.nki.errors import NkiValidationError, NotSupportedError
-from tuner.nki.recorder import active
+from tuner.nki.record.recorder import active
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = [

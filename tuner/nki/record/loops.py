@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tuner.nki.names import Names, names_of
+from tuner.nki.record.names import Names, names_of
 
 __all__ = ["EACH", "PASSES", "marked"]
 

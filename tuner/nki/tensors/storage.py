@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tuner.neuroncore.compiled import compiled
 from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError
-from tuner.nki.symbolic import Loop
+from tuner.nki.record.symbolic import Loop
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = ["NATIVE", "Allocation", "Buffer", "Values", "is_float", "rounded", "uninitialised"]

@@ -4,44 +4,37 @@ process.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from tuner.neuroncore.device import Device
-from tuner.neuroncore.program import ACCUMULATED, READ, WRITTEN, Program, Site, Space, Work
+from tuner.neuroncore.program import ACCUMULATED, READ, WRITTEN, Site, Space, Work
 from tuner.nki.errors import NkiValidationError
 from tuner.nki.hazards import Hazards
-from tuner.nki.recording import Recording, Stack
-from tuner.nki.sites import kernel_line
-from tuner.nki.symbolic import Index, Loop, NotSymbolicError, Whole
-from tuner.nki.tensor import (
+from tuner.nki.record.recording import Recording, Stack
+from tuner.nki.record.sites import kernel_line
+from tuner.nki.record.symbolic import Index, Loop, NotSymbolicError, Whole
+from tuner.nki.tensors.tensor import (
     Allocation,
     Buffer,
     NkiTensor,
-    Values,
-    rounded,
     row_major,
     uninitialised,
 )
 from tuner.runtime.rules import DTYPE_BYTES
-from tuner.space import Argument
 
 __all__ = [
     "Recorder",
-    "Trace",
+    "TooLongError",
     "activated",
     "active",
-    "check_output",
     "check_programs",
     "each",
     "passes",
-    "trace",
 ]
 
 MAX_INSTRUCTIONS = 20_000_000
@@ -51,7 +44,7 @@ _SINGLE = {"trn1"}  # devices whose logical cores are one core
 _ARGUMENT = "argument"
 
 
-class _TooLongError(NkiValidationError):
+class TooLongError(NkiValidationError):
     """A kernel of more instructions than anybody waits for, least of all pass by pass."""
 
 
@@ -187,7 +180,7 @@ class Recorder:
 
     def _check_length(self) -> None:
         if self._instructions > MAX_INSTRUCTIONS:
-            raise _TooLongError(f"more than {MAX_INSTRUCTIONS} instructions")
+            raise TooLongError(f"more than {MAX_INSTRUCTIONS} instructions")
 
     def allocate(
         self,
@@ -376,165 +369,3 @@ def passes(*bounds: Any) -> Iterable[Any]:
 def each(items: Iterable[Any]) -> Iterable[Any]:
     """What any other `for` of a kernel runs over."""
     return items if _active is None else _active.each(items)
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One run of a kernel.
-
-    Attributes:
-        recordings: What each of its programs asked of its core.
-        outputs: (shape, dtype) of each tensor it returned.
-        values: The returned tensors' values, where values were given.
-        hazards: What gives no sure result on hardware, where values were given.
-    """
-
-    recordings: tuple[Recording, ...]
-    outputs: tuple[tuple[tuple[int, ...], str], ...]
-    values: tuple[Values, ...] | None
-    hazards: Hazards
-
-    @property
-    def recording(self) -> Recording:
-        """What the first program asked of its core."""
-        return self.recordings[0]
-
-    @property
-    def program(self) -> Program:
-        """The same, every instruction written out."""
-        return self.programs[0]
-
-    @cached_property
-    def programs(self) -> tuple[Program, ...]:
-        """What each of its programs asked, every instruction written out."""
-        return tuple(recording.program() for recording in self.recordings)
-
-
-def trace(
-    kernel: Callable[..., Any],
-    arguments: Sequence[Argument],
-    params: Mapping[str, Any],
-    device: Device,
-    values: Mapping[str, Values] | None = None,
-    symbolic: bool = True,
-    *,
-    programs: int = 1,
-    hazards: Hazards | None = None,
-) -> Trace:
-    """Runs a kernel and records it.
-
-    Args:
-        kernel: The kernel's Python function.
-        arguments: Its tensors, by keyword.
-        params: Its other keywords.
-        device: The core whose limits hold.
-        values: For each argument an array of its shape; None records time only.
-        symbolic: Record a loop's body once for many passes where that is safe: the same program,
-            sooner.
-        programs: Cores that run the kernel, each as a program of its own: one after the other,
-            so that none reads what a later one writes.
-        hazards: Where hazards are collected; a new collection unless given.
-
-    Raises:
-        NkiValidationError: The kernel breaks a rule, or returns what is no tensor in shared_hbm.
-        HazardError: A hazard, where `hazards` is strict.
-        Exception: Whatever the kernel raises itself.
-    """
-    check_programs(device, programs)
-    found = Hazards() if hazards is None else hazards
-    launch = _Launch(kernel, arguments, params, device, values, programs, found)
-    runs: list[_Run] = []
-    for number in range(programs):
-        shared = runs[-1].shared if runs else []
-        run = launch.whole(number, shared) if symbolic and values is None else None
-        runs.append(run or launch.run(number, shared, symbolic=False))
-    outputs = runs[0].outputs
-    if values is not None:
-        for output in outputs:
-            found.returned(output)
-    return Trace(
-        tuple(run.recording for run in runs),
-        tuple((output.shape, output.dtype) for output in outputs),
-        None if values is None else tuple(output.read() for output in outputs),
-        found,
-    )
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One program of a launch that has run."""
-
-    recording: Recording
-    shared: Sequence[Allocation]
-    outputs: tuple[NkiTensor, ...]
-
-
-@dataclass(frozen=True)
-class _Launch:
-    """What the programs of a launch have in common, as `trace` takes it."""
-
-    kernel: Callable[..., Any]
-    arguments: Sequence[Argument]
-    params: Mapping[str, Any]
-    device: Device
-    values: Mapping[str, Values] | None
-    programs: int
-    hazards: Hazards
-
-    def whole(self, number: int, shared: Sequence[Allocation]) -> _Run | None:
-        """Runs a program with loops as wholes; None where that cannot be."""
-        before = NotSymbolicError.raised
-        try:
-            found = self.run(number, shared, symbolic=True)
-        except _TooLongError:
-            raise
-        except (NotSymbolicError, Exception):
-            return None  # what is wrong with the kernel, if anything, the plain run will say
-        return found if NotSymbolicError.raised == before else None
-
-    def run(self, number: int, shared: Sequence[Allocation], symbolic: bool) -> _Run:
-        """Runs a program."""
-        recorder = Recorder(
-            self.device,
-            self.values is not None,
-            symbolic,
-            grid=(number, self.programs),
-            hazards=self.hazards,
-            shared=shared,
-        )
-        with activated(recorder):
-            inputs = {}
-            for argument in self.arguments:
-                tensor = recorder.argument(argument.name, argument.shape, argument.dtype)
-                if self.values is not None and number == 0:
-                    tensor.write(rounded(self.values[argument.name], argument.dtype))
-                inputs[argument.name] = tensor
-            returned = self.kernel(**_bound(self.kernel, {**self.params, **inputs}))
-        outputs = returned if isinstance(returned, tuple) else (returned,)
-        for output in outputs:
-            check_output(output)
-        return _Run(recorder.finished(), recorder.shared, outputs)
-
-
-def check_output(output: Any) -> None:
-    """Refuses what a kernel may not return.
-
-    Raises:
-        NkiValidationError: It is no tensor in shared HBM.
-    """
-    if not isinstance(output, NkiTensor) or output.buffer != Buffer.shared_hbm:
-        raise NkiValidationError(f"a kernel must return tensors in nl.shared_hbm, not {output!r}")
-
-
-def _bound(kernel: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Checks that a kernel takes these keywords and needs no others."""
-    try:
-        _signature(kernel).bind(**keywords)
-    except TypeError as error:
-        raise NkiValidationError(f"the kernel cannot be called so: {error}") from None
-    return keywords
-
-
-@lru_cache(maxsize=64)
-def _signature(kernel: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(kernel)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 import tuner.nki.language as nl
 from tests.nki.tracing import Array, inside, numbered, tile
 from tuner.nki import NkiValidationError, NotSupportedError
-from tuner.nki.tensor import Buffer, rounded
+from tuner.nki.tensors.tensor import Buffer, rounded
 
 BUFFERS = [nl.sbuf, nl.psum, nl.hbm]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.nki.kernels import TRN2, check_counts, described, is_whole, same
 from tuner.kernel import load_kernel, read_kernel
-from tuner.nki.recorder import Trace, trace
+from tuner.nki.record.tracing import Trace, trace
 from tuner.space import Argument, find
 
 SHAPES = {"x": (200, 300), "w": (4, 64, 96)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["kernel_line"]
 
-_OWN = str(Path(__file__).resolve().parent)
+_OWN = str(Path(__file__).resolve().parents[1])
 
 
 def kernel_line() -> str:

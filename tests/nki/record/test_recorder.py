@@ -30,7 +30,7 @@ from tuner.neuroncore.program import (
 from tuner.neuroncore.schedule.ports import LOADS_TABLE, ports
 from tuner.neuroncore.schedule.queues import engines_of
 from tuner.nki import NkiValidationError
-from tuner.nki.recorder import trace
+from tuner.nki.record.tracing import trace
 from tuner.space import Argument
 
 TRN2 = device("trn2")

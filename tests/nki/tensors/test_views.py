@@ -16,8 +16,9 @@ import tuner.nki.language as nl
 from tests.nki.tracing import Array, inside, numbered, tile
 from tuner.neuroncore import device
 from tuner.nki import NkiValidationError, NotSupportedError
-from tuner.nki.recorder import active, trace
-from tuner.nki.tensor import NkiTensor
+from tuner.nki.record.recorder import active
+from tuner.nki.record.tracing import trace
+from tuner.nki.tensors.tensor import NkiTensor
 
 BUFFERS = [nl.sbuf, nl.psum, nl.hbm]
 

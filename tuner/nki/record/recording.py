@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tuner.neuroncore.compiled import compiled
 from tuner.neuroncore.program import Program, Site, Work
-from tuner.nki.symbolic import Index, Loop, NotSymbolicError, Term, Whole
+from tuner.nki.record.symbolic import Index, Loop, NotSymbolicError, Term, Whole
 
 __all__ = ["Recording", "Stack"]
 

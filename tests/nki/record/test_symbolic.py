@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tuner.neuroncore import device
 from tuner.neuroncore.program import ROW_LOW, Space
-from tuner.nki import symbolic
-from tuner.nki.recorder import Recorder
-from tuner.nki.symbolic import Index, Loop, NotSymbolicError, extremes
-from tuner.nki.tensor import Buffer, NkiTensor
+from tuner.nki.record import symbolic
+from tuner.nki.record.recorder import Recorder
+from tuner.nki.record.symbolic import Index, Loop, NotSymbolicError, extremes
+from tuner.nki.tensors.tensor import Buffer, NkiTensor
 
 
 class Driver:

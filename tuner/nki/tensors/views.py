@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
-from tuner.nki.layout import merged_strides, product, row_major
-from tuner.nki.storage import Allocation, Buffer
-from tuner.nki.symbolic import Whole
+from tuner.nki.record.symbolic import Whole
+from tuner.nki.tensors.layout import merged_strides, product, row_major
+from tuner.nki.tensors.storage import Allocation, Buffer
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = ["View"]

@@ -10,7 +10,7 @@ import pytest
 from tests.nki.kernels import HEAD, is_whole, loaded, run, same
 from tuner.kernel import load_kernel, read_kernel
 from tuner.nki import NkiValidationError
-from tuner.nki.loops import EACH, PASSES, marked
+from tuner.nki.record.loops import EACH, PASSES, marked
 
 BODY = """
 def kernel():

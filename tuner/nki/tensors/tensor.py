@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from tuner.neuroncore.program import Space
 from tuner.nki.errors import NkiValidationError, NotSupportedError
-from tuner.nki.layout import product, row_major
-from tuner.nki.storage import Allocation, Buffer, Values, rounded, uninitialised
-from tuner.nki.symbolic import Index, Whole, extremes, moved
-from tuner.nki.views import View
+from tuner.nki.record.symbolic import Index, Whole, extremes, moved
+from tuner.nki.tensors.layout import product, row_major
+from tuner.nki.tensors.storage import Allocation, Buffer, Values, rounded, uninitialised
+from tuner.nki.tensors.views import View
 from tuner.runtime.rules import DTYPE_BYTES
 
 __all__ = [

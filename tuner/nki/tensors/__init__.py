@@ -1,0 +1,1 @@
+"""Tensors: views on allocations, what they are stored in, how they may be looked at."""
