@@ -22,6 +22,7 @@ from tuner.kernel import LoadedKernel, load_kernel
 from tuner.neuroncore import ON_OVERFLOW, Device, Policy, policy
 from tuner.neuroncore.bound import lower_bound_us
 from tuner.neuroncore.compiler.building import Built, build
+from tuner.neuroncore.heap import keep_freed_memory
 from tuner.neuroncore.simulation import MODEL_VERSION, Prediction, predict
 from tuner.nki import NkiValidationError, isa, language
 from tuner.nki.hazards import Hazards
@@ -104,6 +105,7 @@ class SimulatorBackend:
 
     def prepare(self) -> None:
         """Loads the kernel's file, raises whatever the file raises; compiles the simulator."""
+        keep_freed_memory()
         self._kernel.attribute(self._problem.kernel.entry)
         with self._kernel.lent():
             _compile_simulator(self._device, self._policy)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tuner.neuroncore.compiled import compiled
 from tuner.neuroncore.program import Program, Site, Work
-from tuner.nki.record.symbolic import Index, Loop, NotSymbolicError, Term, Whole
+from tuner.nki.record.symbolic import Index, Loop, NotSymbolicError, Term, Variable, Whole
 
 __all__ = ["Recording", "Stack"]
 
@@ -28,27 +28,19 @@ class Stack:
         self.number = number
         self.terms: dict[Term, int] = {}
 
-    def variables(self, index: Index) -> list[tuple[int, int]]:
-        """Returns (variable, factor) of an index: a loop's depth, or -1 - the number of a term.
+    def variable(self, variable: Variable) -> int:
+        """Returns the number of a variable: a loop's depth, or -1 - the number of a term.
 
         Raises:
-            NotSymbolicError: The index belongs to a loop that is over.
+            NotSymbolicError: It belongs to a loop that is over.
         """
-        found = []
-        for variable, factor in index.factors.items():
-            if type(variable) is Loop:
-                self._check(variable)
-                found.append((variable.depth, factor))
-            else:
-                for loop, _ in variable.passes:  # type: ignore[union-attr]
-                    self._check(loop)
-                number = self.terms.setdefault(variable, len(self.terms))  # type: ignore[arg-type]
-                found.append((-1 - number, factor))
-        return found
-
-    def _check(self, loop: Loop) -> None:
-        if loop.depth >= len(self.loops) or self.loops[loop.depth] is not loop:
+        if type(variable) is Loop:
+            if variable.open:
+                return variable.depth
             raise NotSymbolicError
+        if not all(loop.open for loop, _ in variable.passes):  # type: ignore[union-attr]
+            raise NotSymbolicError
+        return -1 - self.terms.setdefault(variable, len(self.terms))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -87,13 +79,16 @@ class Recording:
         row, rows, column, elements, itemsize = where
         number = len(self.accesses)
         if type(row) is Index:
-            self.factors += [(number, ROW, v, f) for v, f in stack.variables(row)]
+            for variable, factor in row.factors.items():
+                self.factors.append((number, ROW, stack.variable(variable), factor))
             row = row.constant
         if type(column) is Index:
-            self.factors += [(number, BYTE, v, f * itemsize) for v, f in stack.variables(column)]
+            for variable, factor in column.factors.items():
+                self.factors.append((number, BYTE, stack.variable(variable), factor * itemsize))
             column = column.constant
-        byte, size = column * itemsize, elements * itemsize
-        self.accesses.append((*tensor, mode, row, rows, byte, size))  # type: ignore[arg-type]
+        self.accesses.append(
+            (*tensor, mode, row, rows, column * itemsize, elements * itemsize)  # type: ignore[arg-type]
+        )
 
     def work_counts(self) -> dict[Work, int]:
         """Returns how often each piece of work is done, without writing them out."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Index", "Loop", "NotSymbolicError", "Term", "Whole", "extremes", "moved"]
+__all__ = ["Index", "Loop", "NotSymbolicError", "Term", "Variable", "Whole", "extremes", "moved"]
 
 MAX_POINTS = 1 << 22
 
@@ -75,6 +75,7 @@ class Term(NamedTuple):
 
 
 Variable = Loop | Term
+"""What an index may depend on."""
 
 
 class Index:
@@ -107,6 +108,8 @@ class Index:
         return int(self) - other
 
     def __rsub__(self, other: Any) -> Any:
+        if type(other) is int:
+            return Index(other - self.constant, {v: -f for v, f in self.factors.items()})
         return -self + other
 
     def __neg__(self) -> Any:

@@ -47,12 +47,14 @@ class NkiTensor(View):
             if any(k is Ellipsis for k in keys):
                 return self[_without_ellipsis(keys, len(self.shape))]
             raise NkiValidationError(f"{len(keys)} indices for {self!r}")
-        on_chip = self.allocation.buffer.space != Space.HBM
-        row, column, row_elements = self.row, self.column, self.allocation.row_elements
+        allocation = self.allocation
+        on_chip = allocation.buffer.space != Space.HBM
+        row, column, row_elements = self.row, self.column, allocation.row_elements
         shape: list[int] = []
         strides: list[int] = []
-        for axis, k in enumerate(keys):
-            size, stride = self.shape[axis], self.strides[axis]
+        axis = -1
+        for k, size, stride in zip(keys, self.shape, self.strides, strict=False):
+            axis += 1
             if type(k) is slice:
                 start, stop = k.start, k.stop
                 if (
@@ -73,23 +75,24 @@ class NkiTensor(View):
                 if on_chip and axis == 0:
                     shape.append(1)
                     strides.append(stride)
-            if type(start) is int and start == 0:
-                continue
-            if (axis == 0 or not on_chip) and stride % row_elements == 0:
-                step = stride // row_elements
-                row = moved(row, start, step) if type(start) is Index else row + start * step
-            else:
-                column = (
-                    moved(column, start, stride)
-                    if type(start) is Index
-                    else column + start * stride
-                )
-        shape += self.shape[len(keys) :]
-        strides += self.strides[len(keys) :]
+            in_rows = (axis == 0 or not on_chip) and stride % row_elements == 0
+            if type(start) is Index:
+                if in_rows:
+                    row = moved(row, start, stride // row_elements)
+                else:
+                    column = moved(column, start, stride)
+            elif start:
+                if in_rows:
+                    row = row + start * (stride // row_elements)
+                else:
+                    column = column + start * stride
+        if len(keys) < len(self.shape):
+            shape += self.shape[len(keys) :]
+            strides += self.strides[len(keys) :]
         while len(shape) < (2 if on_chip else 1):
             shape.append(1)
             strides.append(1)
-        return NkiTensor(self.allocation, tuple(shape), tuple(strides), row, column, self.dtype)
+        return NkiTensor(allocation, tuple(shape), tuple(strides), row, column, self.dtype)
 
     def _bounds(self, key: slice, size: int, axis: int) -> tuple[Whole, int, int]:
         """Returns start, number of elements and step of a slice."""
