@@ -230,7 +230,7 @@ LAUNCH = 'value = 12, tag = "R", source = "my own run"'
         (
             "start_ns = { " + FULL,
             "engines = { " + LAUNCH.replace("12", "0"),
-            "expected more than 0",
+            "expected a finite number, more than 0",
         ),
     ],
 )
@@ -259,3 +259,21 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(TunerError, match=r"binary.toml: not a text file"):
         device(str(tmp_path / "binary.toml"))
+
+
+@pytest.mark.parametrize("value", [0, 1e30])
+def test_no_constant_of_a_device_file_ends_in_a_traceback(value: float, tmp_path: Path) -> None:
+    for constant in constants("trn2"):
+        if isinstance(constant.value, bool) or constant.range is not None:
+            continue
+        section, _, key = constant.name.partition(".")
+        number = int(value) if isinstance(constant.value, int) else float(value)
+        path = tmp_path / "mine.toml"
+        entry = f'{{ value = {number}, tag = "A", source = "x" }}'
+        path.write_text(f'inherits = "trn2"\n[{section}]\n{key} = {entry}\n')
+        try:
+            core = device(str(path))
+        except TunerError as error:
+            assert constant.name in str(error)  # noqa: PT017 - some values are fine
+        else:
+            assert core.roofline_us(1e9, 1e6, 4) > 0

@@ -59,6 +59,8 @@ def load_backend(problem: Problem, made: Backend | None = None) -> Backend:
     backend = made or make_backend(problem)
     try:
         backend.prepare()
+    except TunerError:
+        raise
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise TunerError(f"{problem.kernel.file}: cannot be loaded: {what}") from None

@@ -78,7 +78,7 @@ class SimulatorBackend:
         if on_overflow not in ON_OVERFLOW:
             raise unknown("choice of on_overflow", str(on_overflow), ON_OVERFLOW)
         self._policy = dataclasses.replace(rules, on_overflow=str(on_overflow))
-        self._cores_asked = int(problem.options.get("cores_busy") or 1)
+        self._cores_asked = int(problem.options.get("cores_busy", 1))
         if not 1 <= self._cores_asked <= self._device.hbm.cores:
             raise TunerError(
                 f"cores_busy={self._cores_asked}: expected 1 to {self._device.hbm.cores} "
@@ -107,8 +107,12 @@ class SimulatorBackend:
         """Loads the kernel's file, raises whatever the file raises; compiles the simulator."""
         keep_freed_memory()
         self._kernel.attribute(self._problem.kernel.entry)
-        with self._kernel.lent():
-            _compile_simulator(self._device, self._policy)
+        try:
+            with self._kernel.lent():
+                _compile_simulator(self._device, self._policy)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            raise TunerError(f"device {self._device.name}: cannot be simulated: {told}") from None
 
     def compile(self, candidate: Candidate) -> Compiled:
         """Records the kernel and gives its tensors their memory, unless it is hopeless."""

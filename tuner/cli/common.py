@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +15,7 @@ __all__ = [
     "device_option",
     "error_of",
     "microseconds",
+    "named_device",
     "parse_params",
     "results_option",
     "settings",
@@ -85,6 +87,11 @@ def microseconds(value: float | None, kind: str, error_percent: float | None = N
     return f"{number}{error} ({kind})"
 
 
+def named_device(name: str | None) -> str | None:
+    """Returns the name under which results are kept: of a device file its stem."""
+    return Path(name).stem if name is not None and name.endswith(".toml") else name
+
+
 def error_of(figures: Mapping[str, Any]) -> float | None:
     """Returns the error, in percent, that a backend gives for its times."""
     return figures.get("error_percent")
@@ -100,6 +107,7 @@ def simulator_options(command: Command) -> Command:
         ),
         click.option(
             "--cores-busy",
+            type=click.IntRange(1),
             default=1,
             show_default=True,
             help="Cores that move bytes at the same time and share the HBM bandwidth.",
@@ -133,7 +141,7 @@ def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
         console = Console(highlight=False, width=10_000)
     if title is not None:
         click.echo(title)
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:

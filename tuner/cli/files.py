@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tuner.cli.common import error_of, microseconds, settings, table
+from tuner.cli.common import error_of, microseconds, named_device, settings, table
 
 
 def _filters(command: Any) -> Any:
@@ -36,7 +36,7 @@ def show(
     from tuner.database import Filter, Store, best_trial, select
 
     with Store(results) as store:
-        found = select(store, Filter(kernel, shape, device, study))
+        found = select(store, Filter(kernel, shape, named_device(device), study))
         if study is not None:
             _show_trials(found[0], store.trials(study))
             return
@@ -98,7 +98,7 @@ def best(
     from tuner.database import Filter, Store, records
 
     with Store(results) as store:
-        found = records(store, Filter(kernel, shape, device, study))
+        found = records(store, Filter(kernel, shape, named_device(device), study))
     rows = []
     for one in found:
         info, latency = one.study.info, one.trial.latency_us
@@ -184,7 +184,7 @@ def lookup(
     if kernel not in loaded.kernels:
         raise unknown("kernel", kernel, loaded.kernels)
     check_sizes(loaded.kernels[kernel], sizes)  # a dim named like an option would be taken for it
-    answer = loaded.lookup(kernel, dtype=dtype, device=device, **sizes)
+    answer = loaded.lookup(kernel, dtype=dtype, device=named_device(device), **sizes)
     if as_json:
         click.echo(
             json.dumps(

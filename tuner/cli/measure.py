@@ -92,9 +92,9 @@ def measure(
     if as_json:
         click.echo(json.dumps({"config": config, **figures}, indent=1))
     elif result.latency_us is None:
-        raise TunerError(f"{kernel} on {device}: {result.status}: {result.reason}")
+        raise TunerError(f"{kernel} on {problem.device}: {result.status}: {result.reason}")
     else:
-        _print(f"{kernel} on {device}", figures)
+        _print(f"{kernel} on {problem.device}", figures)
         if stalls:
             _print_stalls(figures)
     return 0 if result.latency_us is not None else REFUSED
@@ -116,7 +116,11 @@ def asked(
     if ".py:" in kernel:
         if shape or dtype:
             raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
-        return _file_problem(kernel, args, device, options), parse_params(params), None
+        problem, config = _file_problem(kernel, args, device, options), parse_params(params)
+        for argument in problem.arguments:
+            if argument.name in config:
+                raise TunerError(f"{kernel}: {argument.name!r} is given by --arg and by --param")
+        return problem, config, None
     if args:
         raise TunerError("--arg goes with FILE.py:FUNCTION; a bundled kernel takes --shape")
     prepared, config = _prepared(kernel, shape, dtype, params, device, options)
@@ -228,6 +232,8 @@ def _prepared(
 ) -> Any:
     from tuner.job import Job, prepare
 
+    if ".py:" in kernel:
+        raise TunerError(f"{kernel}: needs a search space file, which names its reference")
     if shape is None:
         raise TunerError(f"{kernel}: needs --shape, as in --shape M=1024,K=4096,N=4096")
     prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, **options))

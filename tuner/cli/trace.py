@@ -57,7 +57,7 @@ def trace(
     problem, config, _ = asked(kernel, shape, dtype, args, params, device, options)
     result, run = observe(problem, config)
     if run is None:
-        raise TunerError(f"{kernel} on {device}: {result.status}: {result.reason}")
+        raise TunerError(f"{kernel} on {problem.device}: {result.status}: {result.reason}")
     latency = microseconds(result.latency_us, result.kind, error_of(result.figures))
     if output.endswith(PICTURES):
         write_picture(run, output)
@@ -70,5 +70,5 @@ def trace(
                 f"; left out {written.left_out:,} instructions, "
                 f"those that start from {written.until_us:,.1f} us on"
             )
-    click.echo(f"{kernel} on {device}: {latency}; {run.bound_by}")
+    click.echo(f"{kernel} on {problem.device}: {latency}; {run.bound_by}")
     click.echo(f"wrote {output}: {shown}, {os.path.getsize(output):,} bytes")

@@ -316,6 +316,12 @@ def _device(file: DeviceFile, label: str) -> Device:
         core = msgspec.convert(data, Device)
     except msgspec.ValidationError as error:
         raise TunerError(f"device file {label}: {error}") from None
+    for part, whole in (
+        ("sbuf.usable_bytes_per_partition", "sbuf.bytes_per_partition"),
+        ("psum.bank_bytes_per_partition", "psum.bytes_per_partition"),
+    ):
+        if data[part[:4]][part[5:]] > data[whole[:4]][whole[5:]]:
+            raise TunerError(f"device file {label}: {part} is more than {whole}")
     return msgspec.structs.replace(core, constants=file.constants)
 
 

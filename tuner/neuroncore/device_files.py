@@ -35,7 +35,8 @@ _FOLDER = Path(__file__).resolve().parent / "devices"
 SUFFIX = ".toml"
 TAGS = {"D": "documented", "M": "measured", "R": "derived", "A": "assumed"}
 _ENTRY = ("value", "tag", "source", "range")
-_DIVISORS = ("_ghz", "bytes_per_ns", "_factor", ".engines", "partitions_per_engine")
+_MAY_BE_ZERO = ("_ns", "_us", "_cycles", "_percent", "_threshold", "run_bytes_min")
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -238,10 +239,13 @@ def _constant(name: str, entry: Any, label: str) -> Constant:
             raise TunerError(f"{where}: range = {span!r}: the first must be below the second")
         if not _is_number(value) or not span[0] <= value <= span[1]:
             raise TunerError(f"{where} = {value!r} is outside its range {span[0]} .. {span[1]}")
-    if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
-        raise TunerError(f"{where} = {value!r}: expected a finite number, 0 or more")
-    if value == 0 and name.endswith(_DIVISORS):
-        raise TunerError(f"{where} = {value!r}: expected more than 0")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        rate = name.endswith("bytes_per_ns") or not name.endswith(_MAY_BE_ZERO)
+        if not 0 <= value <= _LARGEST or (rate and value == 0):
+            least = "more than 0" if rate else "0 or more"
+            raise TunerError(
+                f"{where} = {value!r}: expected a finite number, {least}, up to {_LARGEST:g}"
+            )
     return Constant(name, value, tag, source, None if span is None else (span[0], span[1]))
 
 

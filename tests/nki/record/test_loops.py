@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from tests.nki.kernels import HEAD, is_whole, loaded, run, same
 from tuner.kernel import load_kernel, read_kernel
 from tuner.nki import NkiValidationError
+from tuner.nki.record import recorder
 from tuner.nki.record.loops import EACH, PASSES, marked
 
 BODY = """
@@ -510,6 +512,27 @@ HELPERS = {
         "        return self.n\npool = Pool()",
         "for i in range(4):\n    put(tile, pool[0])",
     ),
+    "a field that is a property": (
+        "SEEN = []\nclass Pool:\n    n: int = property(lambda self: SEEN.append(1) or len(SEEN))\n"
+        "pool = Pool()",
+        "for i in range(4):\n    put(tile, pool.n)",
+    ),
+    "class decorator": (
+        "SEEN = []\ndef counts(kind):\n    class Counting:\n        @property\n"
+        "        def n(self):\n            SEEN.append(1)\n            return len(SEEN)\n"
+        "    return Counting\n@counts\nclass Pool:\n    n = 0\npool = Pool()",
+        "for i in range(4):\n    put(tile, pool.n)",
+    ),
+    "property given to a class": (
+        "SEEN = []\nclass Pool:\n    n = 0\n"
+        "Pool.n = property(lambda self: SEEN.append(1) or len(SEEN))\npool = Pool()",
+        "for i in range(4):\n    put(tile, pool.n)",
+    ),
+    "class made by type": (
+        "SEEN = []\n"
+        "pool = type('Pool', (), {'n': property(lambda s: SEEN.append(1) or len(SEEN))})()",
+        "for i in range(4):\n    put(tile, pool.n)",
+    ),
     "star parameters": (
         "def helper(*items):\n    return len(items)",
         LOOP.format("1, 2"),
@@ -731,6 +754,15 @@ def test_kernels_too_long_to_write_out() -> None:
         "for i in range(9000):\n    for j in range(9000):\n        put(tile, 4)",
     )
     with pytest.raises(NkiValidationError, match="more than 20000000 instructions"):
+        run(loaded(text), True)
+
+
+def test_kernels_that_never_end_are_stopped() -> None:
+    text = kernel_of("while True:\n    put(tile, 4)")
+    with (
+        patch.object(recorder, "MAX_WRITTEN", 1000),
+        pytest.raises(NkiValidationError, match="more than 1000 instructions outside simple loops"),
+    ):
         run(loaded(text), True)
 
 

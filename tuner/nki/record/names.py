@@ -166,6 +166,11 @@ def _is_plain(tree: ast.Module) -> bool:
                 return False
             case ast.ClassDef() if not _is_plain_class(node):
                 return False
+            case ast.Attribute(value=base, ctx=ast.Store() | ast.Del()):
+                if not (isinstance(base, ast.Name) and base.id == "self"):
+                    return False
+            case ast.Call(func=ast.Name(id="type"), args=[_, _, *_]):
+                return False
             case ast.GeneratorExp() if id(node) not in consumed:
                 return False
             case ast.Call(func=ast.Name(id=name)) if name in _ITERATORS:
@@ -198,8 +203,10 @@ def _is_plain_class(node: ast.ClassDef) -> bool:
     return (
         set(names) <= _BASES
         and not node.keywords
+        and all(_makes_dataclass(decorator) for decorator in node.decorator_list)
         and all(
-            isinstance(part, ast.AnnAssign | ast.Expr | ast.Pass)
+            isinstance(part, ast.Expr | ast.Pass)
+            or (isinstance(part, ast.AnnAssign) and _is_default(part.value))
             or (isinstance(part, ast.Assign) and isinstance(part.value, ast.Constant | ast.Tuple))
             or (
                 isinstance(part, ast.FunctionDef)
@@ -207,5 +214,24 @@ def _is_plain_class(node: ast.ClassDef) -> bool:
                 and (not part.name.startswith("__") or part.name in _SPECIAL_METHODS)
             )
             for part in node.body
+        )
+    )
+
+
+def _makes_dataclass(decorator: ast.expr) -> bool:
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name == "dataclass"
+
+
+def _is_default(value: ast.expr | None) -> bool:
+    """Whether a field's default runs no code when it is read."""
+    return (
+        value is None
+        or isinstance(value, ast.Constant | ast.Tuple)
+        or (
+            isinstance(value, ast.Call)
+            and isinstance(value.func, ast.Name)
+            and value.func.id in ("field", "auto")
         )
     )

@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 MAX_INSTRUCTIONS = 20_000_000
+MAX_WRITTEN = 1_000_000
+"""Instructions that are written down one by one: a kernel that never ends is stopped in time."""
 MAX_PROGRAMS = 2
 """Cores of a logical core, each of which runs a program of its own."""
 _SINGLE = {"trn1"}  # devices whose logical cores are one core
@@ -181,6 +183,8 @@ class Recorder:
     def _check_length(self) -> None:
         if self._instructions > MAX_INSTRUCTIONS:
             raise TooLongError(f"more than {MAX_INSTRUCTIONS} instructions")
+        if len(self.recording.instructions) > MAX_WRITTEN:
+            raise TooLongError(f"more than {MAX_WRITTEN} instructions outside simple loops")
 
     def allocate(
         self,
