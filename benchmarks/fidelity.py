@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.backends import Candidate, Problem, evaluate, make_backend
-from tuner.cli.common import parse_params, table
+from tuner.cli.common import table
 from tuner.kernel import read_kernel
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config
-from tuner.space import Argument, parse_argument
+from tuner.space import Argument, parse_argument, parse_params
 
 FOLDER = Path(__file__).resolve().parent / "measurements"
 TIE = 0.01

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tuner.cli.common import microseconds, parse_params, table
+from tuner.cli.common import microseconds, table
+from tuner.space import parse_params
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import TypeVar
 from tuner.kernel import KernelSource, read_kernel
 from tuner.neuroncore import Device, Policy, device, policy
 from tuner.runtime.errors import TunerError
-from tuner.runtime.rules import Config, Value
-from tuner.space import Argument, parse_argument
+from tuner.runtime.rules import Config
+from tuner.space import Argument, parse_argument, parse_params
 
 __all__ = ["COLUMNS", "Measured", "Table", "read_table"]
 
@@ -132,7 +132,7 @@ def _row(cells: _Cells, number: int, folder: Path, policy_name: str) -> Measured
         kernel=name,
         source=source,
         arguments=cells.take("arguments", _arguments),
-        config=cells.take("parameters", _config),
+        config=cells.take("parameters", lambda text: parse_params(text.split())),
         policy=cells.take("policy", lambda text: policy(text or policy_name)),
         measured_us=cells.take("measured_us", lambda text: _number(text, above=start_us or 0)),
         start_us=start_us,
@@ -155,29 +155,6 @@ def _arguments(text: str) -> tuple[Argument, ...]:
         if sum(argument.name == name for argument in found) > 1:
             raise TunerError(f"{name} is given twice")
     return found
-
-
-def _config(text: str) -> Config:
-    config: Config = {}
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not equals or not name.isidentifier() or not value:
-            raise TunerError(f"{word!r}: expected NAME=VALUE, as in tiles_m=4")
-        if name in config:
-            raise TunerError(f"{name} is given twice")
-        config[name] = _value(value)
-    return config
-
-
-def _value(text: str) -> Value:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _number(text: str, least: float | None = None, above: float | None = None) -> float:

@@ -8,15 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
-from tuner.runtime.errors import TunerError
-
 __all__ = [
     "INTERRUPTED",
     "device_option",
     "error_of",
     "microseconds",
     "named_device",
-    "parse_params",
     "results_option",
     "settings",
     "simulator_options",
@@ -46,34 +43,6 @@ def results_option(command: Command) -> Command:
         show_default=True,
         help="Results folder: holds the database.",
     )(command)
-
-
-def parse_params(texts: tuple[str, ...]) -> dict[str, Any]:
-    """Reads `tiles_m=4`: whole numbers, numbers, true, false, else text.
-
-    Raises:
-        TunerError: A text is not NAME=VALUE, or a name stands twice.
-    """
-    params: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier() or not value:
-            raise TunerError(f"parameter {text!r}: expected NAME=VALUE, as in tiles_m=4")
-        if name in params:
-            raise TunerError(f"parameter {name!r} is given twice")
-        params[name] = _value(value)
-    return params
-
-
-def _value(text: str) -> Any:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def microseconds(value: float | None, kind: str, error_percent: float | None = None) -> str:

@@ -12,7 +12,6 @@ from tuner.cli.common import (
     device_option,
     error_of,
     microseconds,
-    parse_params,
     simulator_options,
     table,
 )
@@ -116,6 +115,8 @@ def asked(
     if ".py:" in kernel:
         if shape or dtype:
             raise TunerError(f"{kernel}: give the tensors with --arg, not --shape and --dtype")
+        from tuner.space import parse_params
+
         problem, config = _file_problem(kernel, args, device, options), parse_params(params)
         for argument in problem.arguments:
             if argument.name in config:
@@ -237,6 +238,8 @@ def _prepared(
     if shape is None:
         raise TunerError(f"{kernel}: needs --shape, as in --shape M=1024,K=4096,N=4096")
     prepared = prepare(Job(kernel, shape, dtype=dtype, device=device, **options))
+    from tuner.space import parse_params
+
     chosen = parse_params(params)
     rules = prepared.definition.rules
     default = prepared.info.default

@@ -2,7 +2,14 @@
 
 from tuner.space.definition import Definition, bundled_spaces, find, read, space_argument
 from tuner.space.searchspace import INACTIVE, SearchSpace
-from tuner.space.workload import Argument, ArgumentSpec, Workload, parse_argument, parse_sizes
+from tuner.space.workload import (
+    Argument,
+    ArgumentSpec,
+    Workload,
+    parse_argument,
+    parse_params,
+    parse_sizes,
+)
 
 __all__ = [
     "INACTIVE",
@@ -14,6 +21,7 @@ __all__ = [
     "bundled_spaces",
     "find",
     "parse_argument",
+    "parse_params",
     "parse_sizes",
     "read",
     "space_argument",

@@ -9,9 +9,9 @@ from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
-from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, workload_key
+from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, Value, workload_key
 
-__all__ = ["Argument", "ArgumentSpec", "Workload", "parse_argument", "parse_sizes"]
+__all__ = ["Argument", "ArgumentSpec", "Workload", "parse_argument", "parse_params", "parse_sizes"]
 
 MAX_DIGITS = 10
 _ARGUMENT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\[\]]+)\]")
@@ -160,3 +160,31 @@ def parse_argument(text: str) -> Argument:
     if not all(1 <= size <= MAX_SIZE for size in shape):
         raise TunerError(f"argument {text!r}: a size is outside 1..{MAX_SIZE}")
     return Argument(name, shape, match["dtype"])
+
+
+def parse_params(texts: Iterable[str]) -> dict[str, Value]:
+    """Reads `tiles_m=4`: whole numbers, numbers, true, false, else text.
+
+    Raises:
+        TunerError: A text is not NAME=VALUE, or a name stands twice.
+    """
+    params: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or not value:
+            raise TunerError(f"parameter {text!r}: expected NAME=VALUE, as in tiles_m=4")
+        if name in params:
+            raise TunerError(f"parameter {name!r} is given twice")
+        params[name] = _value(value)
+    return params
+
+
+def _value(text: str) -> Value:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
