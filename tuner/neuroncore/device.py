@@ -12,6 +12,7 @@ from tuner.neuroncore.device_files import (
     Constant,
     DeviceFile,
     device_names,
+    is_file,
     parse,
     read,
     text_of,
@@ -275,6 +276,11 @@ def device(name: str) -> Device:
     Raises:
         TunerError: There is no such device, or something in its file is wrong.
     """
+    return _device(read(name, _names()), name) if is_file(name) else _shipped(name)
+
+
+@cache
+def _shipped(name: str) -> Device:
     return _device(read(name, _names()), name)
 
 
