@@ -6,7 +6,7 @@ Floats are kept as float32 whose values their dtype represents, whole numbers as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import ml_dtypes
@@ -152,6 +152,7 @@ class Allocation:
         address: (partition, byte of a partition) where the kernel asked for a place.
         base: The allocation whose bytes this one reads as another dtype; `values` and `written`
             are then the base's alone.
+        sound: Views, as (row, column, shape, strides), all of which is known to be written.
     """
 
     number: int
@@ -166,6 +167,7 @@ class Allocation:
     site: str = ""
     address: tuple[int, int] | None = None
     base: Allocation | None = None
+    sound: set[tuple[Any, ...]] = field(default_factory=set)
 
     def reinterpreted(self, dtype: str) -> Allocation:
         """Returns the same memory seen as elements of another dtype.
