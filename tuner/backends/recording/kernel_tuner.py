@@ -107,9 +107,7 @@ def _t4_entry(where: str, result: Any, unit: str) -> _Entry:
     scale = _milliseconds(f"{where}.measurements", took.get("unit") or unit)
     config = _object(f"{where}.configuration", result.get("configuration"))
     scale_runs = _milliseconds("metadata", unit)
-    runs = [
-        run * scale_runs for run in _runs(f"{where}.times.runtimes", times.get("runtimes", []))
-    ]
+    runs = [run * scale_runs for run in _runs(f"{where}.times.runtimes", times.get("runtimes", []))]
     bench = _number(where, times, "benchmark") if "benchmark" in times else sum(runs)
     costs = {
         "compile_ms": _number(where, times, "compilation", "compilation_time"),
