@@ -25,6 +25,14 @@ from tuner.runtime.errors import TunerError
         ({"timeout_s": 0}, "timeout_s=0: expected a number above 0"),
         ({"timeout_s": -1.5}, "timeout_s=-1.5: expected a number above 0"),
         ({"timeout_s": math.nan}, "timeout_s=nan: expected a number above 0"),
+        ({"max_s": 0}, "max_s=0: expected a number above 0"),
+        ({"max_s": math.nan}, "max_s=nan: expected a number above 0"),
+        ({"max_s": "60"}, "max_s='60': expected a number above 0"),
+        ({"target_us": -2.0}, "target_us=-2.0: expected a number above 0"),
+        ({"patience": 0}, "patience=0: expected a whole number from 1"),
+        ({"patience": 1.5}, "patience=1.5: expected a whole number from 1"),
+        ({"prior": "simulator"}, "the simulator cannot be its own prior"),
+        ({"prior": "fast"}, "unknown prior 'fast'"),
         ({"verify": "some"}, "unknown choice of verify 'some'"),
         ({"sampler": "TPE"}, "unknown sampler 'TPE'; did you mean tpe"),
         ({"device": "trn22"}, "unknown device 'trn22'; did you mean "),
@@ -81,6 +89,8 @@ def test_preparing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         {"seed": 3},
         {"sampler": "random", "dtype": "bfloat16", "device": "trn1"},
         {"verify": "all", "timeout_s": 12.5, "workers": 1},
+        {"max_s": 600.0, "target_us": 17.5, "patience": 3, "warm_start": False},
+        {"prior": "none", "sampler": "exhaustive"},
     ],
 )
 def test_the_stored_command_repeats_the_job(

@@ -94,7 +94,8 @@ class _progress:  # noqa: N801 - a context manager
 
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
-        self._printed = -1.0
+        self._last: Progress | None = None
+        self._printed = float("-inf")
         self._note = ""
         if sys.stderr.isatty():
             from rich import progress
@@ -118,9 +119,11 @@ class _progress:  # noqa: N801 - a context manager
             )
         return self._show
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif error is None and self._last is not None and self._last.done > self._printed:
+            self._say(_line(self._last))
 
     def _say(self, line: str) -> None:
         if self._bar is not None:
@@ -129,20 +132,25 @@ class _progress:  # noqa: N801 - a context manager
             click.echo(line, err=True)
 
     def _show(self, state: Progress) -> None:
-        if state.note not in ("", self._note):
-            self._say(state.note)
-        self._note = state.note
-        fields = _fields(state)
+        if state.note:
+            if state.note != self._note:
+                self._say(state.note)
+            self._note = state.note
+            return
+        self._last = state
         if self._bar is not None:
+            fields = _fields(state)
             self._bar.update(self._task, completed=state.done, total=state.trials, **fields)
             return
-        share = state.done / state.trials
-        if share - self._printed >= LINE_EVERY or state.done >= state.trials or state.stopping:
-            self._printed = share
-            line = f"tuning {state.done}/{state.trials} " + " ".join(
-                v for v in fields.values() if v
-            )
-            click.echo(line, err=True)
+        step = LINE_EVERY * state.trials
+        if state.done - self._printed >= step or state.done >= state.trials or state.stopping:
+            self._printed = state.done
+            self._say(_line(state))
+
+
+def _line(state: Progress) -> str:
+    told = " ".join(value for value in _fields(state).values() if value)
+    return f"tuning {state.done}/{state.trials} {told}"
 
 
 def _fields(state: Progress) -> dict[str, str]:
@@ -169,7 +177,7 @@ _STOPPED = {
     "trials": "all trials were used",
     "exhausted": "every valid config was tried",
     "time": "the time was over (--max-s {max_s})",
-    "target": "the target is reached ({target_us} us)",
+    "target": "a config reaches {target_us:,.1f} us (target)",
     "patience": "no config was more than 0.1 % faster in {patience} trials",
     "interrupted": "Ctrl-C",
 }
@@ -227,7 +235,8 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
         rows.append(["still to find", outcome.doubt])
     if outcome.exhausting_s is not None:
         count = outcome.valid_configs
-        told = f"all {count:,} configs would take about {outcome.exhausting_s:.0f} s"
+        seconds = max(outcome.exhausting_s, 1.0)
+        told = f"all {count:,} configs would take about {seconds:.0f} s"
         rows.append(["exhausting", f"{told}: --sampler exhaustive --trials {count}"])
     rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     if outcome.interrupted:

@@ -51,7 +51,7 @@ class Prior:
     def __str__(self) -> str:
         times = np.empty(0) if self.times is None else self.times
         known, failed = np.count_nonzero(~np.isnan(times)), np.count_nonzero(np.isinf(times))
-        failing = f", {failed:,} of them fail" if failed else ""
+        failing = f", {failed:,} of them failing" if failed else ""
         counts = f"{known:,} of {len(times):,} configs known{failing}"
         return f"{self.source}: {counts}; took {self.elapsed_s:.1f} s"
 
