@@ -174,7 +174,7 @@ def test_a_prior_is_told(tune_small: Call, tmp_path: Path, space_file: Path) -> 
 @pytest.mark.usefixtures("hardware")
 def test_while_a_prior_is_simulated_a_line_says_so(tune_small: Call) -> None:
     said = tune_small("--backend", "hardware")
-    assert said.err.splitlines()[0] == "prior: simulator"
+    assert said.err.splitlines()[0] == "prior: simulating 21 configs"
     assert "prior simulator: 21 of 21 configs known; took " in said.flat
 
 

@@ -206,7 +206,7 @@ def test_a_recording_of_something_else_is_refused(
 def test_ctrl_c_during_the_prior_leaves_no_study(tune_small: Tune, tmp_path: Path) -> None:
     def report(progress: Progress) -> None:
         if progress.note and not progress.stopping:
-            assert progress.note == "prior: simulator"
+            assert progress.note == "prior: simulating 21 configs"
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):

@@ -70,8 +70,9 @@ def test_a_target_that_is_reached_last_is_what_ended_it() -> None:
 class Model:
     """A search whose model gives a chance."""
 
-    def __init__(self, chance: float | None) -> None:
+    def __init__(self, chance: float | None, best_us: float | None = 5.0) -> None:
         self.chance = chance
+        self.best_us = best_us
 
     def chance_of_better(self, margin: float) -> float | None:
         assert margin == 0.01
@@ -89,6 +90,11 @@ def test_the_model_says_what_may_be_missed() -> None:
         "the sampler's model gives a 12 % chance that an untried config is more than 1 % faster",
     )
     assert "gives a 2.5 % chance" in told(0.025, "gp", rule="patience")[1]
+
+
+def test_a_model_that_knows_no_time_is_not_asked() -> None:
+    settings = {"drawn": 0, "untried": 9, "rule": "interrupted"}
+    assert doubt(Model(0.5, None), "gp", **settings) == (None, "")  # type: ignore[arg-type]
 
 
 def test_random_configs_bound_what_may_be_missed() -> None:

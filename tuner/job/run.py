@@ -16,7 +16,7 @@ from tuner.database import Store, Study, Trial, best_trial, database_path, locke
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
-from tuner.job.prior import Prior, find_prior
+from tuner.job.prior import EXHAUSTIVE, MAX_SIMULATED, UNGUIDED, Prior, find_prior
 from tuner.job.resuming import find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
@@ -29,9 +29,6 @@ from tuner.search import Search
 __all__ = ["tune"]
 
 POLL_S = 0.25
-EXHAUSTIVE = "exhaustive"
-UNGUIDED = (EXHAUSTIVE, "random")
-"""Samplers that a prior does not guide."""
 
 SEARCHED = "search"
 """Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
@@ -135,13 +132,13 @@ class _Run:
         self._report()
 
     def _compute_prior(self) -> None:
-        if self.prior is None or self.sampler in UNGUIDED:
+        prepared, prior = self.prepared, self.prior
+        if prior is None or prior.times is not None or self.sampler in UNGUIDED:
             return
-        self.note = f"prior: {self.prior.source}"
+        self.note = f"prior: simulating {min(len(prepared.space), MAX_SIMULATED):,} configs"
         self._report()
-        prepared, seed = self.prepared, self.prepared.job.seed
-        self.prior = self.prior.simulated(
-            prepared.space, prepared.problem, seed, self._executor, self.interrupted
+        self.prior = prior.simulated(
+            prepared.space, prepared.problem, prepared.job.seed, self._executor, self.interrupted
         )
         self.note = ""
 
@@ -293,7 +290,7 @@ class _Run:
             chance_of_better=chance,
             doubt=sentence,
             seeds=tuple(self.seeds),
-            prior=self._prior_told(),
+            prior=self.prior.told(self.sampler) if self.prior is not None else "",
             exhausting_s=exhausting_s(
                 len(prepared.space),
                 prepared.job.trials,
@@ -303,11 +300,6 @@ class _Run:
                 ask_s=search.ask_s,
             ),
         )
-
-    def _prior_told(self) -> str:
-        if self.prior is not None and self.sampler in UNGUIDED:
-            return f"{self.prior.source}: the sampler {self.sampler} takes none"
-        return str(self.prior or "")
 
 
 def _key(config: Config) -> str:

@@ -117,7 +117,7 @@ def doubt(
     """
     if untried == 0:
         return 0.0, "no config is untried"
-    chance = search.chance_of_better(BETTER)
+    chance = search.chance_of_better(BETTER) if search.best_us is not None else None
     if chance is not None:
         margin = f"an untried config is more than {_percent(BETTER)} faster"
         return chance, f"the sampler's model gives a {_percent(chance)} chance that {margin}"
