@@ -10,7 +10,10 @@ from tuner.database.store import Store, Study, Trial
 from tuner.runtime.errors import TunerError
 from tuner.space import parse_sizes
 
-__all__ = ["Best", "Filter", "best_trial", "records", "select"]
+__all__ = ["REMEASURED", "Best", "Filter", "best_trial", "records", "select"]
+
+REMEASURED = "searched"
+"""Figure of a trial that was measured again after the search: what the search had been told."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,15 @@ def select(store: Store, wanted: Filter) -> list[Study]:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Returns the fastest correct trial; of equals the first."""
+    """Returns the fastest correct trial; of equals the first.
+
+    Trials that were measured again go before all others: the fastest of many noisy times is too low
+    to be compared with them.
+    """
     timed = [t for t in trials if t.status == Status.CORRECT and t.latency_us is not None]
-    return min(timed, key=lambda t: (t.latency_us, t.number), default=None)
+    return min(
+        timed, key=lambda t: (REMEASURED not in t.figures, t.latency_us, t.number), default=None
+    )
 
 
 def records(store: Store, wanted: Filter | None = None) -> list[Best]:

@@ -13,9 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.backends import Candidate, Measurement, Status
-from tuner.database import Store, Study, Trial, best_trial, database_path, locked
+from tuner.backends import Candidate, Measurement, Repeats, Status
+from tuner.database import (
+    REMEASURED,
+    Store,
+    Study,
+    Trial,
+    best_trial,
+    database_path,
+    locked,
+)
 from tuner.execution import Executor, RayExecutor, SerialExecutor
+from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
 from tuner.runtime.errors import TunerError, unknown
@@ -113,6 +122,7 @@ class _Run:
                     self._report()
                 self._search(study, executor)
                 self.stopped = time.monotonic()
+                self._remeasure(study, executor)
                 if job.verify != "none":
                     self._verify_best(study, executor)
             finally:
@@ -190,10 +200,14 @@ class _Run:
                 break
 
     def _candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
-        if self.prepared.job.verify != "all":
-            return Candidate(number, config, limit_us=best_us)
-        check = self.prepared.verification_arguments(config)
-        return Candidate(number, config, check, limit_us=best_us)
+        repeats, limit_us = None, best_us
+        if self.prepared.noisy:
+            incumbent_us = incumbent_interval(self.known.values(), best_us)
+            repeats = Repeats(self.prepared.job.repeats, incumbent_us=incumbent_us)
+            limit_us = incumbent_us[1] if incumbent_us else best_us
+        verify = self.prepared.job.verify == "all"
+        check = self.prepared.verification_arguments(config) if verify else None
+        return Candidate(number, config, check, limit_us=limit_us, repeats=repeats)
 
     def _keep(self, study: Study, done: Sequence[tuple[Config, Measurement]]) -> None:
         """Commits measurements; only then does anybody learn of them."""
@@ -204,6 +218,21 @@ class _Run:
         self.measured += len(done)
         self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
         self._report()
+
+    def _remeasure(self, study: Study, executor: Executor) -> None:
+        """Times the fastest configs anew, in turns, where times vary."""
+        job, stopped = self.prepared.job, self.interrupted.is_set
+        count = job.remeasure if self.prepared.noisy else 0
+        while not stopped() and (trials := finalists(self.known.values(), count)):
+            configs = [trial.config for trial in trials]
+            found = remeasure(executor, configs, seed=job.seed, first=job.repeats, stopped=stopped)
+            if found is None:
+                return
+            for trial in self.store.append(study.id, outcomes(trials, found)):
+                self.known[_key(trial.config)] = trial
+            failed = [m for position, m in found.last.items() if position not in found.samples]
+            self.failures.update(measurement.status.value for measurement in failed)
+            self._report()
 
     def _verify_best(self, study: Study, executor: Executor) -> None:
         """Checks the fastest config; one that is wrong loses its time, and the next is checked.
@@ -233,6 +262,7 @@ class _Run:
             if not right:
                 self.failures[checked.status.value] += 1
                 self._report()
+                self._remeasure(study, executor)
 
     def _report(self) -> None:
         best = best_trial(list(self.known.values()))
@@ -276,7 +306,11 @@ class _Run:
 
 
 def _told(result: Trial | Measurement) -> float | None:
-    """What the search learns: the time, or what it is at least where it was not worth timing."""
+    """What the search learns: the time, or what it is at least where it was not worth timing; of a
+    trial that was measured again what it learned then, so that a resumed search takes the same way.
+    """
+    if REMEASURED in result.figures:
+        return float(result.figures[REMEASURED]["latency_us"])
     return result.latency_us if result.latency_us is not None else result.figures.get("bound_us")
 
 
