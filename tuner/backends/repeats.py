@@ -15,13 +15,23 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-__all__ = ["CONFIDENCE", "Repeats", "Summary", "median_interval", "order_interval", "summarize"]
+__all__ = [
+    "Interval",
+    "Repeats",
+    "Summary",
+    "half_width_percent",
+    "median_interval",
+    "order_interval",
+    "summarize",
+]
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.005
 """Half-width of an interval, as a share of the median, that is narrow enough for any purpose."""
 SETTLED = 6
-"""Samples of a config that may become the incumbent: all later configs are compared with it."""
+"""Samples of whatever may be the best: all later configs are compared with it, and an interval of
+fewer may be narrow by luck.
+"""
 MAD_TO_SIGMA = 1.4826
 """Median absolute deviation -> standard deviation, for normal noise."""
 _T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
@@ -56,12 +66,12 @@ class Repeats:
         if count >= self.most or count < self.least:
             return count >= self.most
         low, high = median_interval(samples)
-        if high - low <= 2 * TOLERANCE * statistics.median(samples):
+        if self.incumbent_us is not None and low > self.incumbent_us[1]:
             return True
-        if self.incumbent_us is None:
+        if count < SETTLED:
             return False
-        faster = high < self.incumbent_us[0] and count >= SETTLED
-        return low > self.incumbent_us[1] or faster
+        faster = self.incumbent_us is not None and high < self.incumbent_us[0]
+        return faster or high - low <= 2 * TOLERANCE * statistics.median(samples)
 
 
 @dataclass(frozen=True)
@@ -124,11 +134,11 @@ def _cut(count: int, confidence: float) -> int | None:
     """Samples that may be left out at each end: the median is below the (c+1)-th of n samples with
     the chance that at most c of n coin flips are heads.
     """
-    allowed = (1 - confidence) / 2 * 2**count
+    allowed, flips = (1 - confidence) / 2, 2**count
     tail, cut = 1, 0
-    if tail > allowed:
+    if tail / flips > allowed:
         return None
-    while (tail := tail + math.comb(count, cut + 1)) <= allowed:
+    while (tail := tail + math.comb(count, cut + 1)) / flips <= allowed:
         cut += 1
     return cut
 

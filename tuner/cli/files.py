@@ -71,8 +71,18 @@ def _time(trial: Any, kind: str) -> str:
 
 
 def _show_trials(study: Any, trials: list[Any]) -> None:
+    from tuner.database import REMEASURED
+
     info = study.info
-    ranked = sorted(trials, key=lambda t: (t.latency_us is None, t.latency_us or 0.0, t.number))
+    ranked = sorted(
+        trials,
+        key=lambda t: (
+            t.latency_us is None,
+            REMEASURED not in t.figures,
+            t.latency_us or 0.0,
+            t.number,
+        ),
+    )
     rows = [
         [
             str(trial.number),
