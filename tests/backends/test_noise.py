@@ -11,6 +11,7 @@ from tests.backends.small_kernel import problem as small_problem
 from tuner.backends import Candidate, Problem, Repeats, evaluate, load_backend, make_backend
 from tuner.backends.noise import Noisy, noise_factor
 from tuner.backends.simulator import SimulatorBackend
+from tuner.runtime.rules import Config
 
 
 def noisy(kernel_file: Path, noise: float = 0.03, seed: int = 0) -> Problem:
@@ -43,7 +44,8 @@ def test_noise_depends_on_seed_config_and_repeat_alone(kernel_file: Path) -> Non
 
 
 def test_the_order_of_the_parameters_does_not_matter() -> None:
-    one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    one: Config = {"a": 1, "b": 2}
+    other: Config = {"b": 2, "a": 1}
     assert noise_factor(0.03, 0, one, 5) == noise_factor(0.03, 0, other, 5)
     assert noise_factor(0.03, 0, one, 5) != noise_factor(0.03, 0, {"a": 2, "b": 1}, 5)
 

@@ -184,7 +184,8 @@ def _print(outcome: Outcome, results: str) -> None:
     if best is not None:
         searched = best.figures.get(REMEASURED)
         if searched is not None:
-            before = time_of(searched["latency_us"], outcome.kind, searched)
+            then = {**best.figures, **searched}
+            before = time_of(searched["latency_us"], outcome.kind, then)
             rows.append(["best re-measured", f"yes, in turns with its rivals; before: {before}"])
         checked = "yes" if best.verified else f"no, {outcome.unverified or 'not checked'}"
         rows.append(["best verified", checked])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,9 +76,11 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     to be compared with them.
     """
     timed = [t for t in trials if t.status == Status.CORRECT and t.latency_us is not None]
-    return min(
-        timed, key=lambda t: (REMEASURED not in t.figures, t.latency_us, t.number), default=None
-    )
+    return min(timed, key=lambda t: (*_rank(t), t.number), default=None)
+
+
+def _rank(trial: Trial) -> tuple[bool, float]:
+    return REMEASURED not in trial.figures, trial.latency_us or math.inf
 
 
 def records(store: Store, wanted: Filter | None = None) -> list[Best]:
@@ -111,8 +114,6 @@ def _best_of(store: Store, studies: Sequence[Study]) -> Best | None:
         for trial in trials:
             if trial.config == study.info.default:
                 default = trial.latency_us
-        if fastest is not None and (
-            best is None or (fastest.latency_us or 0) < (best[1].latency_us or 0)
-        ):
+        if fastest is not None and (best is None or _rank(fastest) < _rank(best[1])):
             best = (study, fastest)
     return None if best is None else Best(best[0], best[1], default, count)
