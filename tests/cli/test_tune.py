@@ -225,6 +225,33 @@ def test_the_options_know_the_samplers_and_the_defaults_of_a_job() -> None:
     assert {**chosen, **fields, "kernel": "matmul", "shape": "M=1"} == chosen
 
 
+def test_noisy_times_say_of_how_many_samples_they_are_the_median(tune_small: Call) -> None:
+    said = tune_small("--noise", "0.03", "--repeats", "9")
+    sampled = r"[\d.]+ us \+- 32 % \(simulated, median of {} \+- [\d.]+ %\)"
+    assert re.search(f"default time {sampled.format(9)}", said.flat)
+    assert re.search(f"best time {sampled.format(r'[0-9]+')}", said.flat)
+    before = f"best re-measured yes, in turns with its rivals; before: {sampled.format('[2-9]')}"
+    assert re.search(before, said.flat)
+    exact = tune_small()
+    assert "median" not in exact.out
+    assert "re-measured" not in exact.out
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--noise", "3"), "noise=3.0: expected a share from 0 to 1, e.g. 0.03"),
+        (("--repeats", "0"), "repeats=0: expected a whole number from 1"),
+        (("--remeasure", "-2"), "remeasure=-2: expected a whole number from 0"),
+    ],
+)
+def test_wrong_noise_or_repeats_are_one_line(
+    tune_small: Call, option: tuple[str, str], message: str
+) -> None:
+    said = tune_small(*option)
+    assert (said.code, said.err) == (2, f"error: {message}\n")
+
+
 LONG = "tune matmul --shape M=256,K=512,N=1024 --ray serial --trials 60 --sampler random"
 
 

@@ -33,6 +33,12 @@ from tuner.runtime.errors import TunerError
         ({"patience": 1.5}, "patience=1.5: expected a whole number from 1"),
         ({"prior": "simulator"}, "the simulator cannot be its own prior"),
         ({"prior": "fast"}, "unknown prior 'fast'"),
+        ({"noise": -0.1}, "noise=-0.1: expected a share from 0 to 1, e.g. 0.03"),
+        ({"noise": 3}, "noise=3: expected a share from 0 to 1"),
+        ({"noise": math.nan}, "noise=nan: expected a share from 0 to 1"),
+        ({"noise": "3%"}, "noise='3%': expected a share from 0 to 1"),
+        ({"repeats": 0}, "repeats=0: expected a whole number from 1"),
+        ({"remeasure": -1}, "remeasure=-1: expected a whole number from 0"),
         ({"verify": "some"}, "unknown choice of verify 'some'"),
         ({"sampler": "TPE"}, "unknown sampler 'TPE'; did you mean tpe"),
         ({"device": "trn22"}, "unknown device 'trn22'; did you mean "),
@@ -91,6 +97,7 @@ def test_preparing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         {"verify": "all", "timeout_s": 12.5, "workers": 1},
         {"max_s": 600.0, "target_us": 17.5, "patience": 3, "warm_start": False},
         {"prior": "none", "sampler": "exhaustive"},
+        {"noise": 0.02, "repeats": 5, "remeasure": 3},
     ],
 )
 def test_the_stored_command_repeats_the_job(

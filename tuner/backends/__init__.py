@@ -13,6 +13,7 @@ from tuner.backends.base import (
     evaluate,
     on_device,
 )
+from tuner.backends.repeats import Repeats, Summary, summarize
 from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
@@ -23,11 +24,14 @@ __all__ = [
     "Measurement",
     "Mismatch",
     "Problem",
+    "Repeats",
     "Status",
+    "Summary",
     "evaluate",
     "load_backend",
     "make_backend",
     "on_device",
+    "summarize",
 ]
 
 BACKENDS = ("simulator",)
@@ -43,7 +47,16 @@ def make_backend(problem: Problem) -> Backend:
         raise unknown("backend", problem.backend, BACKENDS)
     from tuner.backends.simulator import SimulatorBackend
 
-    return SimulatorBackend(problem)
+    return _with_noise(SimulatorBackend(problem), problem)
+
+
+def _with_noise(backend: Backend, problem: Problem) -> Backend:
+    share = float(problem.options.get("noise", 0.0))
+    if share == 0.0:
+        return backend
+    from tuner.backends.noise import Noisy
+
+    return Noisy(backend, share, int(problem.options.get("noise_seed", 0)))
 
 
 def load_backend(problem: Problem, made: Backend | None = None) -> Backend:

@@ -12,12 +12,12 @@ import click
 from tuner.cli.common import (
     INTERRUPTED,
     device_option,
-    error_of,
     microseconds,
     results_option,
     settings,
     simulator_options,
     table,
+    time_of,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +73,24 @@ LINE_EVERY = 0.1
 )
 @click.option(
     "--timeout-s", default=60.0, show_default=True, help="Seconds that one config may take."
+)
+@click.option(
+    "--noise",
+    default=0.0,
+    show_default=True,
+    help="Adds noise to exact times, as a share of them, e.g. 0.03.",
+)
+@click.option(
+    "--repeats",
+    default=20,
+    show_default=True,
+    help="Samples of one config at most, where times vary.",
+)
+@click.option(
+    "--remeasure",
+    default=5,
+    show_default=True,
+    help="Fastest configs measured again in turns at the end, where times vary.",
 )
 @results_option
 @click.option("--resume", is_flag=True, help="Go on with the newest study of this workload.")
@@ -198,12 +216,14 @@ def _search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]
 
 
 def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
-    def time_of(trial: Any) -> str:
+    from tuner.database import REMEASURED
+
+    def told(trial: Any) -> str:
         if trial is None:
             return "not tried"
         if trial.latency_us is None:
             return f"{trial.status}: {trial.reason}"
-        return microseconds(trial.latency_us, outcome.kind, error_of(trial.figures))
+        return time_of(trial.latency_us, outcome.kind, trial.figures)
 
     failed, folder = _failed(outcome.failures), shlex.quote(options["results"])
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
@@ -218,11 +238,16 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
         ["rate", f"{rate:.1f} trials/s ({outcome.measured} in {outcome.elapsed_s:.1f} s)"],
         *_search_rows(outcome, options),
         ["default config", settings(default.config) if default else "-"],
-        ["default time", time_of(default)],
+        ["default time", told(default)],
         ["best config", settings(best.config) if best else "-"],
-        ["best time", time_of(best) if best else "-"],
+        ["best time", told(best) if best else "-"],
     ]
     if best is not None:
+        searched = best.figures.get(REMEASURED)
+        if searched is not None:
+            then = {**best.figures, **searched}
+            before = time_of(searched["latency_us"], outcome.kind, then)
+            rows.append(["best re-measured", f"yes, in turns with its rivals; before: {before}"])
         checked = "yes" if best.verified else f"no, {outcome.unverified or 'not checked'}"
         rows.append(["best verified", checked])
     if outcome.speedup is not None:
@@ -236,8 +261,8 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
     if outcome.exhausting_s is not None:
         count = outcome.valid_configs
         seconds = max(outcome.exhausting_s, 1.0)
-        told = f"all {count:,} configs would take about {seconds:.0f} s"
-        rows.append(["exhausting", f"{told}: --sampler exhaustive --trials {count}"])
+        offer = f"all {count:,} configs would take about {seconds:.0f} s"
+        rows.append(["exhausting", f"{offer}: --sampler exhaustive --trials {count}"])
     rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     if outcome.interrupted:
         rows.append(["next", "interrupted: the same command with --resume goes on"])
