@@ -5,6 +5,7 @@ from __future__ import annotations
 from tuner.backends.base import (
     Backend,
     Candidate,
+    CandidateError,
     Capabilities,
     Measurement,
     Mismatch,
@@ -17,8 +18,10 @@ from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
     "BACKENDS",
+    "REPLAY",
     "Backend",
     "Candidate",
+    "CandidateError",
     "Capabilities",
     "Measurement",
     "Mismatch",
@@ -30,7 +33,8 @@ __all__ = [
     "on_device",
 ]
 
-BACKENDS = ("simulator",)
+REPLAY = "replay"
+BACKENDS = ("simulator", REPLAY)
 
 
 def make_backend(problem: Problem) -> Backend:
@@ -41,6 +45,10 @@ def make_backend(problem: Problem) -> Backend:
     """
     if problem.backend not in BACKENDS:
         raise unknown("backend", problem.backend, BACKENDS)
+    if problem.backend == REPLAY:
+        from tuner.backends.replay import ReplayBackend
+
+        return ReplayBackend(problem)
     from tuner.backends.simulator import SimulatorBackend
 
     return SimulatorBackend(problem)

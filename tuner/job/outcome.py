@@ -46,6 +46,7 @@ class Outcome:
         elapsed_s: Wall-clock seconds of this run's search.
         interrupted: Whether it was stopped before its end.
         unverified: Why the best config could not be checked, where the check itself failed.
+        ask_s: Seconds, of those, in which the sampler chose what to try.
     """
 
     study: int
@@ -65,6 +66,7 @@ class Outcome:
     space_file: Path
     kernel_file: Path
     database: Path
+    ask_s: float = 0.0
 
     @property
     def speedup(self) -> float | None:
@@ -74,7 +76,6 @@ class Outcome:
 
     @property
     def roofline_share(self) -> float | None:
-        """Roofline time over the best config's time."""
-        return (
-            self.roofline_us / self.best.latency_us if self.best and self.best.latency_us else None
-        )
+        """Roofline time over the best config's time; None where no roofline is known."""
+        best_us = self.best and self.best.latency_us
+        return self.roofline_us / best_us if self.roofline_us and best_us else None

@@ -11,9 +11,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tuner.backends import Candidate, Measurement, Status
+from tuner.backends import REPLAY, Candidate, Measurement, Status
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.outcome import Outcome, Progress
@@ -59,7 +60,7 @@ def tune(
     name = "-".join(part.replace("/", "_") for part in prepared.info.key)
     with (
         locked(prepared.job.results, name),
-        Store(prepared.job.results, create=True) as store,
+        Store(prepared.job.results, create=True, durable=prepared.job.backend != REPLAY) as store,
     ):
         return _Run(prepared, store, progress or (lambda _: None)).run()
 
@@ -94,6 +95,7 @@ class _Run:
     failures: Counter[str] = field(default_factory=Counter)
     unverified: str = ""
     measured: int = 0
+    ask_s: float = 0.0
     started: float = 0.0
     stopped: float = 0.0
 
@@ -170,7 +172,9 @@ class _Run:
         left = job.trials - len(self.known)
         while not self.interrupted.is_set():
             if left > 0 and len(untold) < executor.capacity and not search.exhausted:
+                asking = time.perf_counter()
                 number, config = search.ask()
+                self.ask_s += time.perf_counter() - asking
                 untold.append(number)
                 configs[number] = config
                 trial = self.known.get(_key(config))
@@ -269,9 +273,10 @@ class _Run:
             elapsed_s=(self.stopped or time.monotonic()) - self.started,
             interrupted=self.interrupted.is_set(),
             unverified=self.unverified,
-            space_file=prepared.definition.path,
-            kernel_file=prepared.definition.kernel_file,
+            space_file=prepared.space_file,
+            kernel_file=Path(prepared.problem.kernel.file),
             database=database_path(prepared.job.results),
+            ask_s=self.ask_s,
         )
 
 

@@ -6,8 +6,9 @@ import dataclasses
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from tuner.backends import Problem, make_backend, on_device
+from tuner.backends import REPLAY, Problem, make_backend, on_device
 from tuner.database import StudyInfo, table_kernel
 from tuner.execution import LOCAL
 from tuner.kernel import read_kernel
@@ -28,8 +29,9 @@ class Job:
     """A tuning job as asked for.
 
     Attributes:
-        kernel: Name of a bundled search space, or the path of a search space file.
-        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096".
+        kernel: Name of a bundled search space, or the path of a search space file; of backend
+            "replay" the path of a recording.
+        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096"; none of a recording.
         dtype: The workload's dtype; None takes the first of the search space.
         trials: Configs to try, the default config among them.
         seed: Same seed, settings and workers: same trials.
@@ -77,17 +79,28 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job with everything looked up that it names."""
+    """A job with everything looked up that it names.
+
+    Attributes:
+        definition: None where a recording is replayed.
+    """
 
     job: Job
-    definition: Definition
+    definition: Definition | None
     workload: Workload
     space: SearchSpace
     problem: Problem
     info: StudyInfo
 
+    @property
+    def space_file(self) -> Path:
+        """Where the search space is from."""
+        return Path(self.job.kernel) if self.definition is None else self.definition.path
+
     def verification_arguments(self, config: Config) -> tuple[Argument, ...]:
         """Returns the tensors on which a config is checked."""
+        if self.definition is None:
+            raise TunerError(f"{self.space_file}: a recording has no numbers to check")
         small = self.definition.verification_workload(self.workload, config)
         return self.definition.arguments(small)
 
@@ -98,6 +111,10 @@ def prepare(job: Job) -> Prepared:
     Raises:
         TunerError: A name, size or file in it is wrong.
     """
+    if job.backend == REPLAY:
+        from tuner.job.replaying import prepare_replay
+
+        return prepare_replay(job)
     definition = find(job.kernel)
     sizes = parse_sizes(job.shape) if isinstance(job.shape, str) else job.shape
     workload = definition.workload(sizes, job.dtype)
