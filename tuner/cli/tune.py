@@ -65,14 +65,17 @@ def tune(kernel: str, shape: str, **options: Any) -> int:
     """
     from tuner.job import tune as run
 
-    with _progress() as report:
+    with progress_shown() as report:
         outcome = run(kernel, shape, progress=report, **options)
     _print(outcome, options["results"])
     return INTERRUPTED if outcome.interrupted else 0
 
 
-class _progress:  # noqa: N801 - a context manager
+class progress_shown:  # noqa: N801 - a context manager
     """A progress bar on a terminal, else a line now and then; both to standard error."""
+
+    def __init__(self, doing: str = "tuning") -> None:
+        self._doing = doing
 
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
@@ -82,7 +85,7 @@ class _progress:  # noqa: N801 - a context manager
             from rich.console import Console
 
             self._bar = progress.Progress(
-                progress.TextColumn("tuning"),
+                progress.TextColumn(self._doing),
                 progress.BarColumn(bar_width=24),
                 progress.MofNCompleteColumn(),
                 progress.TextColumn("{task.fields[best]}"),
@@ -111,7 +114,7 @@ class _progress:  # noqa: N801 - a context manager
         share = state.done / state.trials
         if share - self._printed >= LINE_EVERY or state.done >= state.trials or state.stopping:
             self._printed = share
-            line = f"tuning {state.done}/{state.trials} " + " ".join(
+            line = f"{self._doing} {state.done}/{state.trials} " + " ".join(
                 v for v in fields.values() if v
             )
             click.echo(line, err=True)
@@ -122,7 +125,7 @@ def _fields(state: Progress) -> dict[str, str]:
     eta = f"eta {left / state.per_s:.0f} s" if state.per_s and left else ""
     if state.stopping:
         eta = "stopping, Ctrl-C again to abort"
-    failed = _failed(state.failures)
+    failed = failures_told(state.failures)
     return {
         "best": f"best {microseconds(state.best_us, state.kind, state.error_percent)}"
         if state.best_us
@@ -133,7 +136,7 @@ def _fields(state: Progress) -> dict[str, str]:
     }
 
 
-def _failed(failures: Mapping[str, int]) -> str:
+def failures_told(failures: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
 
 
@@ -145,7 +148,7 @@ def _print(outcome: Outcome, results: str) -> None:
             return f"{trial.status}: {trial.reason}"
         return microseconds(trial.latency_us, outcome.kind, error_of(trial.figures))
 
-    failed, folder = _failed(outcome.failures), shlex.quote(results)
+    failed, folder = failures_told(outcome.failures), shlex.quote(results)
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
     default, best = outcome.default, outcome.best
     rows = [

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from tuner.backends import REPLAY, Candidate, Measurement, Status
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
+from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
 from tuner.runtime.errors import TunerError, unknown
@@ -65,24 +64,6 @@ def tune(
         return _Run(prepared, store, progress or (lambda _: None)).run()
 
 
-@contextmanager
-def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Turns the first Ctrl-C into a call of `stop`; the second one interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def once(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        stop()
-
-    before = signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @dataclass
 class _Run:
     """One run of a job: asks, hands out, stores, tells, in that order."""
@@ -104,7 +85,7 @@ class _Run:
         job = self.prepared.job
         study = self._resumed() if job.resume else None
         self.started = time.monotonic()
-        with _interrupts(self._stop):  # Ray does not survive an exception while it starts
+        with interrupts(self._stop):  # Ray does not survive an exception while it starts
             executor = self._executor()
             try:
                 if self.interrupted.is_set():
