@@ -17,7 +17,7 @@ AFTER = (25, 50, 100, 200)
 
 
 @click.command(
-    epilog="Example: nki-tuner replay benchmarks/recorded/matmul-256x512x1024.npz "
+    epilog="Example: nki-tuner replay benchmarks/recorded/matmul-2048x256x512.npz "
     "--sampler random --trials 200"
 )
 @click.argument("file")

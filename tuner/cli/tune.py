@@ -137,6 +137,7 @@ def _fields(state: Progress) -> dict[str, str]:
 
 
 def failures_told(failures: Mapping[str, int]) -> str:
+    """Writes how many configs failed in which way; empty for none."""
     return ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
 
 
