@@ -36,8 +36,26 @@ LINE_EVERY = 0.1
 @click.option(
     "--trials", default=100, show_default=True, help="Configs to try, the default's among them."
 )
+@click.option("--max-s", type=float, help="Seconds of search: no config is begun later.")
+@click.option(
+    "--target-us", type=float, help="Stops at a correct config that takes at most so long."
+)
+@click.option(
+    "--patience", type=int, help="Stops after so many trials without one more than 0.1 % faster."
+)
 @click.option("--seed", default=0, show_default=True, help="Same seed and settings: same trials.")
-@click.option("--sampler", default="tpe", show_default=True, help="tpe or random.")
+@click.option("--sampler", default="tpe", show_default=True, help="tpe, random or exhaustive.")
+@click.option(
+    "--warm-start/--no-warm-start",
+    default=True,
+    show_default=True,
+    help="Tries the best configs of nearby workloads first, those of the same results folder.",
+)
+@click.option(
+    "--prior",
+    help="Cheap times that guide the sampler: none, simulator or the file of a recording; "
+    "default: the simulator's where times are measured.",
+)
 @click.option("--workers", default=2, show_default=True, help="Ray workers.")
 @click.option(
     "--ray",
@@ -67,7 +85,7 @@ def tune(kernel: str, shape: str, **options: Any) -> int:
 
     with progress_shown() as report:
         outcome = run(kernel, shape, progress=report, **options)
-    _print(outcome, options["results"])
+    _print(outcome, options)
     return INTERRUPTED if outcome.interrupted else 0
 
 
@@ -80,6 +98,7 @@ class progress_shown:  # noqa: N801 - a context manager
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
         self._printed = -1.0
+        self._note = ""
         if sys.stderr.isatty():
             from rich import progress
             from rich.console import Console
@@ -106,7 +125,16 @@ class progress_shown:  # noqa: N801 - a context manager
         if self._bar is not None:
             self._bar.stop()
 
+    def _say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(line)
+        else:
+            click.echo(line, err=True)
+
     def _show(self, state: Progress) -> None:
+        if state.note not in ("", self._note):
+            self._say(state.note)
+        self._note = state.note
         fields = _fields(state)
         if self._bar is not None:
             self._bar.update(self._task, completed=state.done, total=state.trials, **fields)
@@ -141,7 +169,31 @@ def failures_told(failures: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
 
 
-def _print(outcome: Outcome, results: str) -> None:
+_STOPPED = {
+    "trials": "all trials were used",
+    "exhausted": "every valid config was tried",
+    "time": "the time was over (--max-s {max_s})",
+    "target": "the target is reached ({target_us} us)",
+    "patience": "no config was more than 0.1 % faster in {patience} trials",
+    "interrupted": "Ctrl-C",
+}
+
+
+def _search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]:
+    """Says how the search was guided and what ended it."""
+    rows = []
+    if outcome.seeds:
+        shapes = "; ".join(seed.shape for seed in outcome.seeds)
+        count = len(outcome.seeds)
+        what = "config of a nearby workload" if count == 1 else "configs of nearby workloads"
+        rows.append(["warm start", f"{count} {what} ({shapes})"])
+    if outcome.prior:
+        rows.append(["prior", outcome.prior])
+    rows.append(["stopped by", _STOPPED[outcome.stopped_by].format(**options)])
+    return rows
+
+
+def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
     def time_of(trial: Any) -> str:
         if trial is None:
             return "not tried"
@@ -149,7 +201,7 @@ def _print(outcome: Outcome, results: str) -> None:
             return f"{trial.status}: {trial.reason}"
         return microseconds(trial.latency_us, outcome.kind, error_of(trial.figures))
 
-    failed, folder = failures_told(outcome.failures), shlex.quote(results)
+    failed, folder = failures_told(outcome.failures), shlex.quote(options["results"])
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
     default, best = outcome.default, outcome.best
     rows = [
@@ -160,6 +212,7 @@ def _print(outcome: Outcome, results: str) -> None:
             f"{outcome.trials} of {outcome.valid_configs:,} configs; failed: {failed or 'none'}",
         ],
         ["rate", f"{rate:.1f} trials/s ({outcome.measured} in {outcome.elapsed_s:.1f} s)"],
+        *_search_rows(outcome, options),
         ["default config", settings(default.config) if default else "-"],
         ["default time", time_of(default)],
         ["best config", settings(best.config) if best else "-"],
@@ -174,6 +227,12 @@ def _print(outcome: Outcome, results: str) -> None:
         bound = microseconds(outcome.roofline_us, "bound")
         share = f"{outcome.roofline_share:.1%} of what the device could do: {bound}"
         rows.append(["roofline share", share])
+    if outcome.doubt:
+        rows.append(["still to find", outcome.doubt])
+    if outcome.exhausting_s is not None:
+        count = outcome.valid_configs
+        told = f"all {count:,} configs would take about {outcome.exhausting_s:.0f} s"
+        rows.append(["exhausting", f"{told}: --sampler exhaustive --trials {count}"])
     rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     if outcome.interrupted:
         rows.append(["next", "interrupted: the same command with --resume goes on"])

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one ends a job in good order."""
+"""Ctrl-C while a job runs."""
 
 from __future__ import annotations
 

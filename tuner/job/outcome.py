@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.database import Trial
+from tuner.job.warm_start import Seed
 from tuner.space import Workload
 
 __all__ = ["Outcome", "Progress"]
@@ -14,7 +15,11 @@ __all__ = ["Outcome", "Progress"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is; handed to the caller whenever trials come back."""
+    """How far a job is; handed to the caller whenever trials come back.
+
+    Attributes:
+        note: What it does meanwhile where that is not trials; one line.
+    """
 
     done: int
     trials: int
@@ -26,6 +31,7 @@ class Progress:
     elapsed_s: float
     stopping: bool = False
     error_percent: float | None = None
+    note: str = ""
 
     @property
     def per_s(self) -> float:
@@ -45,6 +51,18 @@ class Outcome:
         measured: Trials that this run measured; the others came from the database.
         elapsed_s: Wall-clock seconds of this run's search.
         interrupted: Whether it was stopped before its end.
+        stopped_by: What ended the search: "trials" (all were used), "exhausted" (every valid config
+            was tried), "time", "target" or "patience" (see `Job`), "interrupted".
+        sampler: The sampler that chose the configs: where all of them are tried "exhaustive",
+            whatever was asked for.
+        chance_of_better: By the sampler's model, the chance that an untried config is more than 1 %
+            faster; None where the sampler has no model.
+        doubt: What can be said about configs that are better and untried, in one sentence; may be
+            empty.
+        seeds: Configs of nearby workloads that were tried first.
+        prior: What the prior was and took, in one line; empty without one.
+        exhausting_s: Estimated seconds that measuring every valid config would take, where that is
+            worth doing: quicker than the sampler, or quick anyway.
         unverified: Why the best config could not be checked, where the check itself failed.
         ask_s: Seconds, of those, in which the sampler chose what to try.
     """
@@ -66,7 +84,14 @@ class Outcome:
     space_file: Path
     kernel_file: Path
     database: Path
-    ask_s: float = 0.0
+    stopped_by: str
+    sampler: str
+    chance_of_better: float | None
+    doubt: str
+    seeds: tuple[Seed, ...]
+    prior: str
+    exhausting_s: float | None
+    ask_s: float
 
     @property
     def speedup(self) -> float | None:

@@ -6,18 +6,23 @@ import dataclasses
 import json
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import REPLAY, Candidate, Measurement, Status
+from tuner.backends import REPLAY, Candidate, Measurement, Problem, Status
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
+from tuner.job.prior import Prior, find_prior
+from tuner.job.resuming import find_study
+from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
+from tuner.job.stopping import Stopping, doubt, exhausting_s
+from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import Search
@@ -25,6 +30,12 @@ from tuner.search import Search
 __all__ = ["tune"]
 
 POLL_S = 0.25
+EXHAUSTIVE = "exhaustive"
+UNGUIDED = (EXHAUSTIVE, "random")
+"""Samplers that a prior does not guide."""
+
+SEARCHED = "search"
+"""Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
 
 
 def tune(
@@ -56,12 +67,17 @@ def tune(
     prepared = prepare(Job(kernel, shape, **settings))
     if prepared.job.resume and not database_path(prepared.job.results).is_file():
         raise TunerError(f"nothing to resume: there is no {database_path(prepared.job.results)}")
-    name = "-".join(part.replace("/", "_") for part in prepared.info.key)
+    info = prepared.info
+    prior = find_prior(prepared.job.prior, prepared.problem, info.kind, prepared.space)
+    if prior is not None:
+        info = dataclasses.replace(info, settings={**info.settings, **prior.settings})
+        prepared = dataclasses.replace(prepared, info=info)
+    name = "-".join(part.replace("/", "_") for part in info.key)
     with (
         locked(prepared.job.results, name),
         Store(prepared.job.results, create=True, durable=prepared.job.backend != REPLAY) as store,
     ):
-        return _Run(prepared, store, progress or (lambda _: None)).run()
+        return _Run(prepared, store, progress or (lambda _: None), prior).run()
 
 
 @dataclass
@@ -71,153 +87,163 @@ class _Run:
     prepared: Prepared
     store: Store
     report: Callable[[Progress], None]
+    prior: Prior | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     known: dict[str, Trial] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
+    study: Study = field(init=False)
+    seeds: Sequence[Seed] = ()
     unverified: str = ""
     measured: int = 0
-    ask_s: float = 0.0
+    spent_s: float = 0.0
     started: float = 0.0
     stopped: float = 0.0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        job = self.prepared.job
+        self.stopping = Stopping(job.trials, job.max_s, job.target_us, job.patience)
+        everything = self.stopping.tries_everything(len(self.prepared.space))
+        self.sampler = EXHAUSTIVE if everything else job.sampler
 
     def run(self) -> Outcome:
         """Runs to the end or the first Ctrl-C; KeyboardInterrupt if workers still start then."""
-        job = self.prepared.job
-        study = self._resumed() if job.resume else None
+        study = self._resume() if self.prepared.job.resume else None
+        if study is None and self.prepared.job.warm_start:
+            self.seeds = nearby(self.store, self.prepared.info, self.prepared.space)
         self.started = time.monotonic()
         with interrupts(self._stop):  # Ray does not survive an exception while it starts
-            executor = self._executor()
+            self._compute_prior()
+            executor = self._executor(self.prepared.problem)
             try:
                 if self.interrupted.is_set():
                     raise KeyboardInterrupt
                 self.started = time.monotonic()
-                study = study or self.store.start(self.prepared.info)
+                self.study = study or self._start()
                 if self.known:
                     self._report()
-                self._search(study, executor)
+                search = self._search(executor)
                 self.stopped = time.monotonic()
-                if job.verify != "none":
-                    self._verify_best(study, executor)
+                self._verify_best(executor)
             finally:
                 executor.close()
         if not self.interrupted.is_set():
-            self.store.finish(study.id)
-        return self._outcome(study)
+            self.store.finish(self.study.id)
+        return self._outcome(search)
 
     def _stop(self) -> None:
         self.interrupted.set()
         self._report()
 
-    def _executor(self) -> Executor:
+    def _compute_prior(self) -> None:
+        if self.prior is None or self.sampler in UNGUIDED:
+            return
+        self.note = f"prior: {self.prior.source}"
+        self._report()
+        prepared, seed = self.prepared, self.prepared.job.seed
+        self.prior = self.prior.simulated(
+            prepared.space, prepared.problem, seed, self._executor, self.interrupted
+        )
+        self.note = ""
+
+    def _executor(self, problem: Problem) -> Executor:
         job = self.prepared.job
         if job.ray == SERIAL:
-            return SerialExecutor(self.prepared.problem)
-        return RayExecutor(self.prepared.problem, job.workers, job.ray, job.timeout_s)
+            return SerialExecutor(problem)
+        return RayExecutor(problem, job.workers, job.ray, job.timeout_s)
 
-    def _resumed(self) -> Study:
-        """Returns the study to go on with, and learns its trials."""
+    def _start(self) -> Study:
         info = self.prepared.info
-        mine = [study for study in self.store.studies() if study.info.key == info.key]
-        if not mine:
-            there = f"{self.prepared.workload} on {info.device}"
-            raise TunerError(f"nothing to resume: {self.store.path} has no study of {there}")
-        now = {**info.fingerprint, **info.settings}
-        then = [{**study.info.fingerprint, **study.info.settings} for study in mine]
-        if now not in then:
-            old = then[-1]
-            names = [name for name in {**old, **now} if old.get(name) != now.get(name)]
-            told = ", ".join(f"{name} was {old.get(name)}, is {now.get(name)}" for name in names)
-            raise TunerError(
-                f"cannot resume study {mine[-1].id}: {told}; start a new one without --resume"
-            )
-        study = next(s for s, found in zip(mine[::-1], then[::-1], strict=True) if found == now)
-        self.store.restate(study.id, info.command)
-        self.known = {_key(trial.config): trial for trial in self.store.trials(study.id)}
-        self.failures.update(
-            t.status.value for t in self.known.values() if t.status != Status.CORRECT
-        )
+        settings = {**info.settings, **settings_of(self.seeds)}
+        return self.store.start(dataclasses.replace(info, settings=settings))
+
+    def _resume(self) -> Study:
+        """Returns the study to go on with, and learns its trials and its seeds."""
+        study = find_study(self.store, self.prepared.info)
+        self.seeds = seeds_of(study.info.settings)
+        trials = self.store.trials(study.id)
+        self.known = {_key(trial.config): trial for trial in trials}
+        self.failures.update(t.status.value for t in trials if t.status != Status.CORRECT)
+        self.spent_s = max((t.host_s.get(SEARCHED, 0.0) for t in trials), default=0.0)
+        self.stopping.begun = len(trials)
         return study
 
-    def _search(self, study: Study, executor: Executor) -> None:
-        """Asks, hands out and tells until the trials are used up.
+    def _search(self, executor: Executor) -> Search:
+        search = Search(
+            self.prepared.space,
+            self.sampler,
+            self.prepared.job.seed,
+            seeds=[seed.config for seed in self.seeds],
+            prior=None if self.prior is None else self.prior.times,
+        )
+        Searching(search, self.stopping, executor, self, self.interrupted).run()
+        return search
 
-        Optuna is told in the order of asking, and only when the window of asked trials is full: so
-        each proposal depends on the results before it, not on when they arrived, and a run can be
-        repeated.
-        """
-        job = self.prepared.job
-        search = Search(self.prepared.space, job.sampler, job.seed)
-        untold: deque[int] = deque()
-        configs: dict[int, Config] = {}
-        times: dict[int, float | None] = {}
-        left = job.trials - len(self.known)
-        while not self.interrupted.is_set():
-            if left > 0 and len(untold) < executor.capacity and not search.exhausted:
-                asking = time.perf_counter()
-                number, config = search.ask()
-                self.ask_s += time.perf_counter() - asking
-                untold.append(number)
-                configs[number] = config
-                trial = self.known.get(_key(config))
-                if trial is not None:
-                    times[number] = _told(trial)
-                else:
-                    left -= 1
-                    executor.submit(self._candidate(number, config, search.best_us))
-            elif untold and untold[0] in times:
-                number = untold.popleft()
-                search.tell(number, times.pop(number))
-            elif untold:
-                done = [(configs[m.number], m) for m in executor.wait(POLL_S)]
-                self._keep(study, done)
-                times.update({m.number: _told(m) for _, m in done})
-            else:
-                break
+    def elapsed_s(self) -> float:
+        """Seconds of search so far, with those of earlier runs."""
+        return self.spent_s + time.monotonic() - self.started
 
-    def _candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
+    def trial(self, config: Config) -> Trial | None:
+        """Returns a finished trial."""
+        return self.known.get(_key(config))
+
+    def candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
+        """Returns what to measure of a config, given the best time so far."""
         if self.prepared.job.verify != "all":
             return Candidate(number, config, limit_us=best_us)
         check = self.prepared.verification_arguments(config)
         return Candidate(number, config, check, limit_us=best_us)
 
-    def _keep(self, study: Study, done: Sequence[tuple[Config, Measurement]]) -> None:
+    def check(self, number: int, trial: Trial) -> Candidate | None:
+        """Returns what to check of a trial before it counts as correct; None if nothing."""
+        if trial.verified or self.prepared.job.verify == "none":
+            return None
+        tensors = self.prepared.verification_arguments(trial.config)
+        return Candidate(number, trial.config, tensors, timed=False)
+
+    def keep(self, done: Sequence[tuple[Config, Measurement]]) -> None:
         """Commits measurements; only then does anybody learn of them."""
         if not done:
             return
-        for trial in self.store.append(study.id, done):
+        host_s = {SEARCHED: self.elapsed_s()}
+        done = [(c, dataclasses.replace(m, host_s={**m.host_s, **host_s})) for c, m in done]
+        for trial in self.store.append(self.study.id, done):
             self.known[_key(trial.config)] = trial
         self.measured += len(done)
         self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
         self._report()
 
-    def _verify_best(self, study: Study, executor: Executor) -> None:
-        """Checks the fastest config; one that is wrong loses its time, and the next is checked.
-
-        Where the check itself fails, the times stay and the best config stays unverified.
+    def keep_check(self, trial: Trial, checked: Measurement) -> Trial:
+        """Commits what the check of a trial found, and returns the trial: a wrong one loses its
+        time. Where the check itself fails, the trial stays as it is, unverified.
         """
+        right = checked.status == Status.CORRECT
+        if not right and checked.status != Status.CORRECTNESS:
+            self.unverified = f"{checked.status}: {checked.reason}"
+            return trial
+        kept = dataclasses.replace(checked, latency_us=trial.latency_us if right else None)
+        (trial,) = self.store.append(self.study.id, [(trial.config, kept)])
+        self.known[_key(trial.config)] = trial
+        if not right:
+            self.failures[checked.status.value] += 1
+            self._report()
+        return trial
+
+    def _verify_best(self, executor: Executor) -> None:
+        """Checks the fastest config; one that is wrong loses its time, and the next is checked."""
         while not self.interrupted.is_set():
             best = best_trial(list(self.known.values()))
-            if best is None or best.verified:
+            check = None if best is None else self.check(0, best)
+            if best is None or check is None:
                 return
-            config = best.config
-            check = self.prepared.verification_arguments(config)
-            executor.submit(Candidate(0, config, check, timed=False))
+            executor.submit(check)
             answers: list[Measurement] = []
             while not answers:
                 if self.interrupted.is_set():
                     return
                 answers = executor.wait(POLL_S)
-            checked = answers[0]
-            right = checked.status == Status.CORRECT
-            if not right and checked.status != Status.CORRECTNESS:
-                self.unverified = f"{checked.status}: {checked.reason}"
+            if self.keep_check(best, answers[0]) is best:
                 return
-            kept = dataclasses.replace(checked, latency_us=best.latency_us if right else None)
-            for trial in self.store.append(study.id, [(config, kept)]):
-                self.known[_key(trial.config)] = trial
-            if not right:
-                self.failures[checked.status.value] += 1
-                self._report()
 
     def _report(self) -> None:
         best = best_trial(list(self.known.values()))
@@ -234,13 +260,19 @@ class _Run:
                 elapsed_s=time.monotonic() - self.started,
                 stopping=self.interrupted.is_set(),
                 error_percent=best.figures.get("error_percent") if best else None,
+                note=self.note,
             )
         )
 
-    def _outcome(self, study: Study) -> Outcome:
-        prepared = self.prepared
+    def _outcome(self, search: Search) -> Outcome:
+        prepared, stopping = self.prepared, self.stopping
+        rule = "interrupted" if self.interrupted.is_set() else stopping.rule or "exhausted"
+        drawn = stopping.told - 1 - len(self.seeds)
+        untried = len(prepared.space) - len(self.known)
+        chance, sentence = doubt(search, self.sampler, drawn, untried, rule)
+        elapsed_s = (self.stopped or time.monotonic()) - self.started
         return Outcome(
-            study=study.id,
+            study=self.study.id,
             workload=prepared.workload,
             device=prepared.info.device,
             kind=prepared.info.kind,
@@ -251,19 +283,33 @@ class _Run:
             failures=dict(self.failures),
             roofline_us=prepared.info.roofline_us,
             measured=self.measured,
-            elapsed_s=(self.stopped or time.monotonic()) - self.started,
+            elapsed_s=elapsed_s,
             interrupted=self.interrupted.is_set(),
             unverified=self.unverified,
             space_file=prepared.space_file,
             kernel_file=Path(prepared.problem.kernel.file),
             database=database_path(prepared.job.results),
-            ask_s=self.ask_s,
+            stopped_by=rule,
+            sampler=self.sampler,
+            chance_of_better=chance,
+            doubt=sentence,
+            seeds=tuple(self.seeds),
+            prior=self._prior_told(),
+            exhausting_s=exhausting_s(
+                len(prepared.space),
+                prepared.job.trials,
+                measured=self.measured,
+                elapsed_s=elapsed_s,
+                asked=stopping.asked,
+                ask_s=search.ask_s,
+            ),
+            ask_s=search.ask_s,
         )
 
-
-def _told(result: Trial | Measurement) -> float | None:
-    """What the search learns: the time, or what it is at least where it was not worth timing."""
-    return result.latency_us if result.latency_us is not None else result.figures.get("bound_us")
+    def _prior_told(self) -> str:
+        if self.prior is not None and self.sampler in UNGUIDED:
+            return f"{self.prior.source}: the sampler {self.sampler} takes none"
+        return str(self.prior or "")
 
 
 def _key(config: Config) -> str:

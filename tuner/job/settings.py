@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuner.backends import REPLAY, Problem, make_backend, on_device
 from tuner.database import StudyInfo, table_kernel
@@ -44,6 +45,15 @@ class Job:
         results: Folder of the database.
         resume: Go on with the newest study of this workload.
         timeout_s: Wall-clock seconds that one config may take.
+        max_s: Wall-clock seconds that the search may take, with the runs before a resume: no config
+            is begun later; the start of workers, a prior and the last check do not count.
+        target_us: Ends the search as soon as a correct config takes at most so long (us).
+        patience: Ends the search after so many trials in a row without one that is more than 0.1 %
+            faster.
+        warm_start: Tries the best configs of the nearest other workloads in the database right
+            after the default; a resumed study keeps the ones that it was started with.
+        prior: Cheap times that guide the sampler: "simulator", the path of a recording, or "none".
+            None takes the simulator where the backend measures kernels.
     """
 
     kernel: str
@@ -63,6 +73,11 @@ class Job:
     results: str = "results"
     resume: bool = False
     timeout_s: float = 60.0
+    max_s: float | None = None
+    target_us: float | None = None
+    patience: int | None = None
+    warm_start: bool = True
+    prior: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("trials", 1), ("seed", 0), ("workers", 1)):
@@ -71,10 +86,20 @@ class Job:
                 raise TunerError(f"{name}={value!r}: expected a whole number from {least}")
         if not self.timeout_s > 0:  # nor NaN
             raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
+        self._check_stopping()
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
+
+    def _check_stopping(self) -> None:
+        for name in ("max_s", "target_us"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise TunerError(f"{name}={value!r}: expected a number above 0")
+        patience: Any = self.patience
+        if patience is not None and not (isinstance(patience, int) and patience > 0):
+            raise TunerError(f"patience={patience!r}: expected a whole number from 1")
 
 
 @dataclass(frozen=True)
@@ -158,6 +183,8 @@ def _command(job: Job, workload: Workload) -> str:
     for field in dataclasses.fields(Job):
         value = getattr(job, field.name)
         stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
-        if field.name not in stated and value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+        if field.name in stated or value == field.default:
+            continue
+        option = field.name.replace("_", "-")
+        words += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
     return shlex.join(words)

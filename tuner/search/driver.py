@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import optuna
 
 from tuner.runtime.rules import Config
@@ -25,12 +29,24 @@ class Search:
         space: Where to search.
         sampler: Name of a sampler.
         seed: Any whole number from 0.
+        seeds: Configs to propose right after the default.
+        prior: A cheap time of every row, in any unit.
     """
 
-    def __init__(self, space: SearchSpace, sampler: str = "tpe", seed: int = 0) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        sampler: str = "tpe",
+        seed: int = 0,
+        *,
+        seeds: Sequence[Config] = (),
+        prior: npt.NDArray[np.float64] | None = None,
+    ) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._space = space
         self._sampler = make_sampler(sampler, space, seed)
+        self._sampler.seeds = [space.row(config) for config in seeds]
+        self.ask_s = 0.0
         self._study = optuna.create_study(sampler=self._sampler)
         self._trials: dict[int, optuna.Trial] = {}
         self._worst: float | None = None
@@ -46,9 +62,17 @@ class Search:
         """Whether no config is left to propose."""
         return self._sampler.exhausted
 
+    def chance_of_better(self, margin: float) -> float | None:
+        """Returns the model's probability that an untried config is faster by more than `margin`
+        as a share; None where the sampler has no model.
+        """
+        return None
+
     def ask(self) -> tuple[int, Config]:
         """Returns the number of a new trial and its config."""
+        started = time.perf_counter()
         trial = self._study.ask()
+        self.ask_s += time.perf_counter() - started
         config: Config = dict(trial.relative_params)
         for parameter in self._space.parameters:
             if parameter.name in config:

@@ -31,6 +31,7 @@ class UnseenRows(BaseSampler):
         self._space = space
         self._seed = seed
         self._propose = propose
+        self.seeds: list[int] = []
         self._taken = np.zeros(len(space), bool)
         self._distributions: dict[str, BaseDistribution] = {
             parameter.name: CategoricalDistribution(parameter.values)
@@ -69,6 +70,9 @@ class UnseenRows(BaseSampler):
     def _next(self, study: Study, trial: FrozenTrial) -> int:
         if not self._taken[self._space.default]:
             return self._space.default
+        for row in self.seeds:
+            if not self._taken[row]:
+                return row
         generator = np.random.default_rng([self._seed, trial.number])
         if self._propose is None:
             return int(generator.choice(np.flatnonzero(~self._taken)))
@@ -90,7 +94,18 @@ def _tpe(
     return point
 
 
-SAMPLERS: Mapping[str, Proposal | None] = {"tpe": _tpe, "random": None}
+def _exhaustive(
+    study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution], seed: int
+) -> dict[str, Any]:
+    """From the default outwards."""
+    return {}
+
+
+SAMPLERS: Mapping[str, Proposal | None] = {
+    "tpe": _tpe,
+    "random": None,
+    "exhaustive": _exhaustive,
+}
 
 
 def make_sampler(name: str, space: SearchSpace, seed: int) -> UnseenRows:

@@ -1,0 +1,132 @@
+"""The search of a job: asks, hands out and tells until a rule ends it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tuner.backends import Candidate, Measurement
+from tuner.database import Trial
+from tuner.execution import Executor
+from tuner.job.stopping import Stopping
+from tuner.runtime.rules import Config
+from tuner.search import Search
+
+__all__ = ["Keeper", "Searching"]
+
+POLL_S = 0.25
+
+
+class Keeper(Protocol):
+    """Who keeps the trials of a study."""
+
+    def elapsed_s(self) -> float:
+        """Returns the seconds of search so far, of all runs of the study."""
+
+    def trial(self, config: Config) -> Trial | None:
+        """Returns a finished trial."""
+
+    def candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
+        """Returns what to measure of a config, given the best time so far."""
+
+    def check(self, number: int, trial: Trial) -> Candidate | None:
+        """Returns what to check of a trial before it counts as correct; None if nothing."""
+
+    def keep(self, done: Sequence[tuple[Config, Measurement]]) -> None:
+        """Commits measurements; only then does anybody learn of them."""
+
+    def keep_check(self, trial: Trial, checked: Measurement) -> Trial:
+        """Commits what the check of a trial found, and returns the trial."""
+
+
+@dataclass
+class _Asked:
+    """A trial that was asked for and not yet told.
+
+    Attributes:
+        back: Whether its time is known.
+        checked: Whether its numbers were sent to be checked.
+    """
+
+    number: int
+    config: Config
+    back: bool = False
+    latency_us: float | None = None
+    checked: bool = False
+
+
+@dataclass
+class Searching:
+    """One search.
+
+    The sampler is told in the order of asking, and only when the window of asked trials is full: so
+    each proposal depends on the results before it, not on when they arrived, and a run can be
+    repeated. What is in flight when a rule ends it is waited for, unless `stop` is set.
+    """
+
+    search: Search
+    stopping: Stopping
+    executor: Executor
+    keeper: Keeper
+    stop: threading.Event
+    _untold: deque[_Asked] = field(default_factory=deque)
+
+    def run(self) -> None:
+        """Searches to the end, or until `stop` is set."""
+        while not self.stop.is_set():
+            room = len(self._untold) < self.executor.capacity and not self.search.exhausted
+            if room and self.stopping.asks(self.keeper.elapsed_s()):
+                self._ask()
+            elif self._untold and self._untold[0].back:
+                self._tell()
+            elif self._untold:
+                self._receive(self.executor.wait(POLL_S))
+            else:
+                break
+
+    def _ask(self) -> None:
+        """Asks for a config; measures it unless it is known or the budget is used up."""
+        asked = _Asked(*self.search.ask())
+        trial = self.keeper.trial(asked.config)
+        if trial is not None:
+            asked.back, asked.latency_us = True, _told(trial)
+        elif not self.stopping.begins(self.keeper.elapsed_s()):
+            return
+        else:
+            candidate = self.keeper.candidate(asked.number, asked.config, self.search.best_us)
+            self.executor.submit(candidate)
+        self._untold.append(asked)
+
+    def _tell(self) -> None:
+        """Tells the oldest trial; one that reaches the target is checked first."""
+        asked = self._untold[0]
+        if self.stopping.reaches_target(asked.latency_us) and not asked.checked:
+            trial = self.keeper.trial(asked.config)
+            assert trial is not None, "it came back"
+            check = self.keeper.check(asked.number, trial)
+            asked.back, asked.checked = check is None, True
+            if check is not None:
+                self.executor.submit(check)
+                return
+        self._untold.popleft()
+        self.search.tell(asked.number, asked.latency_us)
+        self.stopping.tell(asked.latency_us)
+
+    def _receive(self, measurements: Sequence[Measurement]) -> None:
+        by_number = {asked.number: asked for asked in self._untold}
+        done = [(by_number[measurement.number], measurement) for measurement in measurements]
+        self.keeper.keep([(asked.config, m) for asked, m in done if not asked.checked])
+        for asked, measurement in done:
+            trial = self.keeper.trial(asked.config)
+            assert trial is not None, "it was just kept"
+            if asked.checked:
+                trial = self.keeper.keep_check(trial, measurement)
+            asked.back, asked.latency_us = True, _told(trial)
+
+
+def _told(trial: Trial) -> float | None:
+    """What the search learns: the time, or what it is at least where it was not worth timing."""
+    return trial.latency_us if trial.latency_us is not None else trial.figures.get("bound_us")
