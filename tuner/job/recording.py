@@ -30,7 +30,7 @@ from tuner.database import Store, Study, StudyInfo, Trial, best_trial, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Progress
-from tuner.job.settings import SERIAL, Job, Prepared, prepare
+from tuner.job.settings import SERIAL, Job, Prepared, other_options, prepare
 from tuner.runtime.errors import TunerError
 
 __all__ = ["MAX_CONFIGS", "Recorded", "record"]
@@ -129,11 +129,9 @@ def _command(prepared: Prepared, output: Path) -> str:
     job, workload = prepared.job, prepared.workload
     words = ["nki-tuner", "record", job.kernel, "--shape", workload.shape]
     words += ["--dtype", workload.dtype, "--device", job.device]
-    for name in ("policy", "cores_busy", "on_overflow"):
-        value = getattr(job, name)
-        if value != getattr(Job, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "-o", output.name])
+    said = {"policy", "cores_busy", "on_overflow"}
+    others = {field.name for field in dataclasses.fields(Job)} - said
+    return shlex.join([*words, *other_options(job, others), "-o", output.name])
 
 
 def _remove(partial: Path) -> None:

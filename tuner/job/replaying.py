@@ -15,12 +15,26 @@ from tuner.backends.recording import Recording, read_recording
 from tuner.database import Store, StudyInfo, Trial
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.run import tune
-from tuner.job.settings import SERIAL, Job, Prepared
+from tuner.job.settings import SERIAL, Job, Prepared, other_options
 from tuner.kernel import KernelSource
 from tuner.runtime.errors import TunerError
 from tuner.space import Workload
 
 __all__ = ["Replay", "prepare_replay", "replay"]
+
+_STATED = {"kernel", "trials", "ray", "workers"}
+_NO_MATTER = {"shape", "dtype", "device", "backend", "policy", "cores_busy", "on_overflow"}
+    "shape",
+    "dtype",
+    "device",
+    "backend",
+    "policy",
+    "cores_busy",
+    "on_overflow",
+    "verify",
+}
+_UNSAID = _STATED | _NO_MATTER | {"verify", "results", "resume"}
+"""Fields of a job that the command of a replay has in its own way, or not."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,6 @@ def prepare_replay(job: Job) -> Prepared:
 
 def _command(job: Job) -> str:
     words = ["nki-tuner", "replay", job.kernel, "--trials", str(job.trials)]
-    words += ["--sampler", job.sampler, "--seed", str(job.seed)]
     if job.ray != SERIAL:
         words += ["--workers", str(job.workers)]
-    return shlex.join(words)
+    return shlex.join([*words, *other_options(job, _UNSAID)])

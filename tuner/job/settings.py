@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tuner.runtime.rules import DTYPE_BYTES, Config
 from tuner.search import SAMPLERS
 from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
 
-__all__ = ["SERIAL", "VERIFY", "Job", "Prepared", "prepare"]
+__all__ = ["SERIAL", "VERIFY", "Job", "Prepared", "other_options", "prepare"]
 
 SERIAL = "serial"
 VERIFY = ("none", "best", "all")
@@ -180,11 +180,17 @@ def prepare(job: Job) -> Prepared:
 def _command(job: Job, workload: Workload) -> str:
     words = ["nki-tuner", "tune", job.kernel, "--shape", workload.shape, "--dtype", workload.dtype]
     words += ["--device", job.device, "--trials", str(job.trials)]
+    stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
+    return shlex.join([*words, *other_options(job, stated)])
+
+
+def other_options(job: Job, stated: Collection[str]) -> list[str]:
+    """Returns the command line's options for what is neither `stated` nor the default."""
+    words = []
     for field in dataclasses.fields(Job):
         value = getattr(job, field.name)
-        stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
         if field.name in stated or value == field.default:
             continue
         option = field.name.replace("_", "-")
         words += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
-    return shlex.join(words)
+    return words

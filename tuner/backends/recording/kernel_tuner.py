@@ -13,9 +13,10 @@ import numpy as np
 
 from tuner.backends.base import Status
 from tuner.backends.recording.recorded import PHASES, Recording
-from tuner.backends.recording.values import sorted_values, space_of
+from tuner.backends.recording.values import parameters_of, sorted_values
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Value
+from tuner.space import SearchSpace
 
 __all__ = ["read_json"]
 
@@ -196,11 +197,12 @@ def _recording(
     places = {name: {value: i for i, value in enumerate(v)} for name, v in values.items()}
     rows = np.array([[places[name][e.config[name]] for name in values] for e in entries], np.int64)
     rows, first = np.unique(rows, axis=0, return_index=True)
-    kept = [entries[number] for number in first]
+    space = SearchSpace.of_rows(parameters_of(values), rows)
+    kept = [entries[number] for number in first[np.argsort(space.rows_of(rows))]]
     costs = dict(zip(PHASES, np.array([entry.costs_ms for entry in kept]).T / 1000, strict=True))
     return Recording(
         name=path.name.removesuffix(".gz").removesuffix(".json"),
-        space=space_of(values, rows, None),
+        space=space,
         time_us=np.array([entry.time_ms for entry in kept]) * 1000,
         spread_us=np.array([_spread_ms(entry) for entry in kept]) * 1000,
         status=tuple(entry.status for entry in kept),
