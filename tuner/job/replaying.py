@@ -24,15 +24,6 @@ __all__ = ["Replay", "prepare_replay", "replay"]
 
 _STATED = {"kernel", "trials", "ray", "workers"}
 _NO_MATTER = {"shape", "dtype", "device", "backend", "policy", "cores_busy", "on_overflow"}
-    "shape",
-    "dtype",
-    "device",
-    "backend",
-    "policy",
-    "cores_busy",
-    "on_overflow",
-    "verify",
-}
 _UNSAID = _STATED | _NO_MATTER | {"verify", "results", "resume"}
 """Fields of a job that the command of a replay has in its own way, or not."""
 
