@@ -49,7 +49,7 @@ def read_npz(path: Path) -> Recording:
     arrays = _arrays(path)
     meta = _meta(arrays["meta"])
     rows, values = _rows(arrays, meta)
-    space = SearchSpace.of_rows(parameters_of(values), rows, _default(meta))
+    space = SearchSpace.of_rows(parameters_of(values), rows, _default(meta, values))
     order = np.argsort(space.rows_of(rows))  # a space has its own
     arrays = {name: array[order] if array.shape else array for name, array in arrays.items()}
     time_us = arrays["time_ms"].astype(np.float64) * 1000
@@ -145,10 +145,13 @@ def _rows(
     return rows, values
 
 
-def _default(meta: Mapping[str, Any]) -> Config | None:
+def _default(meta: Mapping[str, Any], values: Mapping[str, tuple[Value, ...]]) -> Config | None:
     default = meta.get("default")
     if default is not None and not isinstance(default, dict):
         raise TunerError("meta.default: expected a config")
+    for name, value in (default or {}).items():
+        if value not in values.get(name, ()):
+            raise TunerError(f"meta.default: {name}={str(value)[:40]} is none of its values")
     return default
 
 
