@@ -51,9 +51,12 @@ def _print(done: Replay, file: str, results: str | None) -> None:
     configs = len(recording.space)
     where = f" on {recording.device}" if recording.device else ""
     best_us = done.recorded_us(outcome.best)
+    optimum = microseconds(recording.optimum_us, recording.kind)
+    if recording.failed == configs:
+        optimum = "no config ran"
     rows = [
         ["recording", f"{file}: {configs:,} configs, {recording.failed:,} of them failed"],
-        ["optimum", microseconds(recording.optimum_us, recording.kind)],
+        ["optimum", optimum],
         [
             "trials",
             f"{outcome.trials:,}; failed: {failures_told(outcome.failures) or 'none'}",

@@ -149,10 +149,12 @@ def _default(meta: Mapping[str, Any], values: Mapping[str, tuple[Value, ...]]) -
     default = meta.get("default")
     if default is not None and not isinstance(default, dict):
         raise TunerError("meta.default: expected a config")
+    fixed = meta.get("fixed")
+    known: dict[str, Any] = fixed if isinstance(fixed, dict) else {}
     for name, value in (default or {}).items():
-        if value not in values.get(name, ()):
+        if value not in values.get(name, (known.get(name),)):
             raise TunerError(f"meta.default: {name}={str(value)[:40]} is none of its values")
-    return default
+    return None if default is None else {k: v for k, v in default.items() if k in values}
 
 
 def _spread(arrays: Mapping[str, npt.NDArray[Any]], configs: int) -> Floats:
