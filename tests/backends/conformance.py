@@ -16,23 +16,13 @@ CONFIG: dict[str, Any] = {"columns": 128}
 
 
 class BackendConformance:
-    """A subclass has a fixture `problem`: a problem of the small kernel for its backend."""
+    """A subclass has a fixture `problem`: one that knows the configs of `CONFIG`'s form, with 64
+    columns slower than with 512.
+    """
 
     @pytest.fixture
     def backend(self, problem: Problem) -> Backend:
         return load_backend(problem)
-
-    def checked(self, backend: Backend, problem: Problem, **config: Any) -> Measurement:
-        return evaluate(backend, Candidate(0, {**CONFIG, **config}, problem.arguments))
-
-    def other(self, problem: Problem, old: str, new: str, **changes: Any) -> Problem:
-        """The problem with other text in its kernel file."""
-        path = Path(problem.kernel.file)
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-        kernel = read_kernel(path, problem.kernel.entry)
-        return Problem(**{**vars(problem), "kernel": kernel, **changes})
 
     def test_a_measurement_is_a_positive_time_with_figures(self, backend: Backend) -> None:
         result = evaluate(backend, Candidate(3, CONFIG))
@@ -49,6 +39,35 @@ class BackendConformance:
         assert narrow.latency_us is not None
         assert wide.latency_us is not None
         assert wide.latency_us < narrow.latency_us
+
+    def test_fingerprint_says_what_times_depend_on(
+        self, backend: Backend, problem: Problem
+    ) -> None:
+        fingerprint = backend.fingerprint()
+        assert json.loads(json.dumps(fingerprint)) == fingerprint
+        assert fingerprint["device"] == problem.device
+        assert fingerprint["backend"] == problem.backend
+
+    def test_capabilities(self, backend: Backend) -> None:
+        capabilities = backend.capabilities()
+        assert capabilities.kind in ("simulated", "measured")
+        assert capabilities.batch >= 1
+
+
+class KernelConformance(BackendConformance):
+    """What a backend does that runs kernels; `problem` is of the small kernel."""
+
+    def checked(self, backend: Backend, problem: Problem, **config: Any) -> Measurement:
+        return evaluate(backend, Candidate(0, {**CONFIG, **config}, problem.arguments))
+
+    def other(self, problem: Problem, old: str, new: str, **changes: Any) -> Problem:
+        """The problem with other text in its kernel file."""
+        path = Path(problem.kernel.file)
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        kernel = read_kernel(path, problem.kernel.entry)
+        return Problem(**{**vars(problem), "kernel": kernel, **changes})
 
     def test_a_kernel_that_is_right_is_verified(self, backend: Backend, problem: Problem) -> None:
         result = self.checked(backend, problem)
@@ -88,14 +107,8 @@ class BackendConformance:
         assert result.status == Status.CORRECTNESS
         assert reason in result.reason
 
-    def test_fingerprint_says_what_times_depend_on(
-        self, backend: Backend, problem: Problem
-    ) -> None:
-        fingerprint = backend.fingerprint()
-        assert json.loads(json.dumps(fingerprint)) == fingerprint
-        assert fingerprint["kernel_hash"] == problem.kernel.kernel_hash
-        assert fingerprint["device"] == problem.device
-        assert fingerprint["backend"] == problem.backend
+    def test_fingerprint_names_the_code(self, backend: Backend, problem: Problem) -> None:
+        assert backend.fingerprint()["kernel_hash"] == problem.kernel.kernel_hash
 
     def test_fingerprint_changes_with_the_code(self, backend: Backend, problem: Problem) -> None:
         other = load_backend(self.other(problem, "op=nl.add", "op=nl.maximum"))
@@ -104,11 +117,6 @@ class BackendConformance:
     def test_fingerprint_stays_with_the_comments(self, backend: Backend, problem: Problem) -> None:
         other = load_backend(self.other(problem, "# faster, and NaN", "# otherwise put"))
         assert other.fingerprint() == backend.fingerprint()
-
-    def test_capabilities(self, backend: Backend) -> None:
-        capabilities = backend.capabilities()
-        assert capabilities.kind in ("simulated", "measured")
-        assert capabilities.batch >= 1
 
     def test_making_a_backend_runs_no_kernel_code(self, tmp_path: Path, problem: Problem) -> None:
         from tuner.backends import make_backend

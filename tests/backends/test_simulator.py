@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.conformance import CONFIG, BackendConformance
+from tests.backends.conformance import CONFIG, KernelConformance
 from tests.backends.small_kernel import problem as small_problem
 from tuner.backends import Backend, Candidate, Problem, Status, evaluate, load_backend, make_backend
 from tuner.backends.simulator import compare, random_values
@@ -16,7 +16,7 @@ from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 
 
-class TestSimulator(BackendConformance):
+class TestSimulator(KernelConformance):
     @pytest.fixture
     def problem(self, kernel_file: Path) -> Problem:
         return small_problem(kernel_file)

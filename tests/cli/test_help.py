@@ -17,7 +17,8 @@ COMMANDS = sorted(cli.commands)
 def test_the_commands_are_those_of_the_readme(call: Call) -> None:
     said = call("--help")
     assert said.code == 0
-    names = "tune measure trace verify lint calibrate show best export lookup devices spaces"
+    names = "tune measure trace verify lint calibrate record replay show best export lookup "
+    names += "devices spaces"
     assert sorted(names.split()) == COMMANDS
     assert all(f"\n  {name} " in said.out for name in COMMANDS)
 

@@ -23,8 +23,6 @@ def space_of(space_file: Path) -> SearchSpace:
 def record(path: Path, space: SearchSpace, times: Mapping[int, float]) -> None:
     """Writes a recording: these rows with these times, inf where it failed."""
     rows = sorted(times)
-    time_us = np.array([times[row] for row in rows])
-    status = [Status.CORRECT if np.isfinite(time) else Status.COMPILE for time in time_us]
     parameters = tuple(  # other values in another order
         Parameter(p.name, (*reversed(p.values), _other(p)), p.default)
         for p in reversed(space.parameters)
@@ -34,6 +32,10 @@ def record(path: Path, space: SearchSpace, times: Mapping[int, float]) -> None:
         for config in map(space.config, rows)
     ]
     recorded = SearchSpace.of_rows(parameters, np.array(indices), space.config(rows[0]))
+    time_us = np.empty(len(rows))
+    for row in rows:  # a recording has an order of its own
+        time_us[recorded.row(space.config(row))] = times[row]
+    status = [Status.CORRECT if np.isfinite(time) else Status.COMPILE for time in time_us]
     recording = Recording(
         name="double",
         space=recorded,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tuner.runtime.errors import TunerError
 from tuner.runtime.expressions import MAX_DEPTH, MAX_TEXT, Expression, round_up
-from tuner.space.searchspace import _COLUMNS
+from tuner.space.columns import COLUMNS
 
 
 def python_value(text: str, values: dict[str, Any]) -> Any:
@@ -97,7 +97,7 @@ def test_a_column_gives_what_each_row_gives(
     columns: dict[str, Any] = {
         name: np.array(column) for name, column in zip("abw", zip(*rows, strict=True), strict=True)
     }
-    actual = np.broadcast_to(expression.evaluate({**columns, "K": K}, _COLUMNS), len(rows))
+    actual = np.broadcast_to(expression.evaluate({**columns, "K": K}, COLUMNS), len(rows))
     assert actual.tolist() == expected
 
 
@@ -107,13 +107,13 @@ def test_a_column_gives_what_each_row_gives(
 )
 def test_columns_count_and_raise_to_powers(text: str, expected: list[int]) -> None:
     columns = {"e": np.array([0, 1, 2, 62])}
-    assert Expression(text).evaluate(columns, _COLUMNS).tolist() == expected
+    assert Expression(text).evaluate(columns, COLUMNS).tolist() == expected
 
 
 @pytest.mark.parametrize("text", ["2**e", "e**65", "e**-1", "9**e", "e**e"])
 def test_a_power_that_no_column_holds_is_an_error(text: str) -> None:
     with pytest.raises(TunerError):
-        Expression(text).evaluate({"e": np.array([1, 63])}, _COLUMNS)
+        Expression(text).evaluate({"e": np.array([1, 63])}, COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.runtime.small_rules import (
 )
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config, Rules
-from tuner.space import INACTIVE, SearchSpace, searchspace
+from tuner.space import INACTIVE, SearchSpace, enumeration
 
 P = parameter("p", [1, 2, 4], 2)
 FLAG = parameter("flag", [False, True], False)
@@ -135,8 +135,8 @@ def test_a_constraint_that_cannot_be_evaluated_is_an_error() -> None:
             SearchSpace(rules_of([P], text), SCOPE)
 
 
-def test_too_many_rows_name_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searchspace, "MAX_ROWS", 5)
-    with pytest.raises(TunerError, match="more than 5 configs at parameter 'flag'"):
+def test_too_many_rows_name_the_largest_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enumeration, "MAX_ROWS", 5)
+    with pytest.raises(TunerError, match=r"more than 5 configs are valid .*parameter 'p', 3"):
         SearchSpace(rules_of([P, FLAG]), SCOPE)
     assert len(SearchSpace(rules_of([P, FLAG], "p > 1"), SCOPE)) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tuner.backends.base import (
     Backend,
     Candidate,
+    CandidateError,
     Capabilities,
     Measurement,
     Mismatch,
@@ -18,8 +19,10 @@ from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
     "BACKENDS",
+    "REPLAY",
     "Backend",
     "Candidate",
+    "CandidateError",
     "Capabilities",
     "Measurement",
     "Mismatch",
@@ -34,7 +37,8 @@ __all__ = [
     "summarize",
 ]
 
-BACKENDS = ("simulator",)
+REPLAY = "replay"
+BACKENDS = ("simulator", REPLAY)
 
 
 def make_backend(problem: Problem) -> Backend:
@@ -45,6 +49,10 @@ def make_backend(problem: Problem) -> Backend:
     """
     if problem.backend not in BACKENDS:
         raise unknown("backend", problem.backend, BACKENDS)
+    if problem.backend == REPLAY:
+        from tuner.backends.replay import ReplayBackend
+
+        return _with_noise(ReplayBackend(problem), problem)
     from tuner.backends.simulator import SimulatorBackend
 
     return _with_noise(SimulatorBackend(problem), problem)

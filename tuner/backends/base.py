@@ -18,6 +18,7 @@ from tuner.space import Argument
 __all__ = [
     "Backend",
     "Candidate",
+    "CandidateError",
     "Capabilities",
     "Measurement",
     "Mismatch",
@@ -140,6 +141,14 @@ class Measurement:
     host_s: Mapping[str, float] = field(default_factory=dict)
 
 
+class CandidateError(Exception):
+    """Raised by a backend that knows how a candidate ends, whatever it was doing with it."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a backend's times are and how its work is best handed out.
@@ -200,6 +209,8 @@ def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
     except (Exception, SystemExit) as error:
         _lap(host_s, phase, clock)
         status = Status.COMPILE if phase == "compile" else Status.RUNTIME
+        if isinstance(error, CandidateError):
+            status = error.status
         return Measurement(candidate.number, status, kind, reason=_reason(error), host_s=host_s)
     bound_us = figures.get("bound_us")
     told = f"not timed: takes at least {bound_us:.1f} us, which is not the best" if bound_us else ""

@@ -16,6 +16,8 @@ from tuner.cli.files import best, export, lookup, show
 from tuner.cli.lint import lint
 from tuner.cli.listing import devices, spaces
 from tuner.cli.measure import measure, verify
+from tuner.cli.record import record
+from tuner.cli.replay import replay
 from tuner.cli.trace import trace
 from tuner.cli.tune import tune
 from tuner.runtime.errors import TunerError, unknown
@@ -49,7 +51,7 @@ def cli() -> None:
     """
 
 
-_TUNING = (tune, measure, trace, verify, lint, calibrate)
+_TUNING = (tune, measure, trace, verify, lint, calibrate, record, replay)
 _READING = (show, best, export, lookup, devices, spaces)
 for _command in (*_TUNING, *_READING):
     cli.add_command(_command)

@@ -241,7 +241,7 @@ def _prepared(
     from tuner.space import parse_params
 
     chosen = parse_params(params)
-    rules = prepared.definition.rules
+    rules = prepared.space.rules
     default = prepared.info.default
     start = {**default, **chosen} if chosen else default
     active = rules.complete(start, prepared.space.scope)

@@ -101,14 +101,17 @@ def tune(kernel: str, shape: str, **options: Any) -> int:
     """
     from tuner.job import tune as run
 
-    with _progress() as report:
+    with progress_shown() as report:
         outcome = run(kernel, shape, progress=report, **options)
     _print(outcome, options)
     return INTERRUPTED if outcome.interrupted else 0
 
 
-class _progress:  # noqa: N801 - a context manager
+class progress_shown:  # noqa: N801 - a context manager
     """A progress bar on a terminal, else a line now and then; both to standard error."""
+
+    def __init__(self, doing: str = "tuning") -> None:
+        self._doing = doing
 
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
@@ -120,7 +123,7 @@ class _progress:  # noqa: N801 - a context manager
             from rich.console import Console
 
             self._bar = progress.Progress(
-                progress.TextColumn("tuning"),
+                progress.TextColumn(self._doing),
                 progress.BarColumn(bar_width=24),
                 progress.MofNCompleteColumn(),
                 progress.TextColumn("{task.fields[best]}"),
@@ -141,7 +144,7 @@ class _progress:  # noqa: N801 - a context manager
         if self._bar is not None:
             self._bar.stop()
         elif error is None and self._last is not None and self._last.done > self._printed:
-            self._say(_line(self._last))
+            self._say(self._line(self._last))
 
     def _say(self, line: str) -> None:
         if self._bar is not None:
@@ -163,12 +166,11 @@ class _progress:  # noqa: N801 - a context manager
         step = LINE_EVERY * state.trials
         if state.done - self._printed >= step or state.done >= state.trials or state.stopping:
             self._printed = state.done
-            self._say(_line(state))
+            self._say(self._line(state))
 
-
-def _line(state: Progress) -> str:
-    told = " ".join(value for value in _fields(state).values() if value)
-    return f"tuning {state.done}/{state.trials} {told}"
+    def _line(self, state: Progress) -> str:
+        told = " ".join(value for value in _fields(state).values() if value)
+        return f"{self._doing} {state.done}/{state.trials} {told}"
 
 
 def _fields(state: Progress) -> dict[str, str]:
@@ -176,7 +178,7 @@ def _fields(state: Progress) -> dict[str, str]:
     eta = f"eta {left / state.per_s:.0f} s" if state.per_s and left else ""
     if state.stopping:
         eta = "stopping, Ctrl-C again to abort"
-    failed = _failed(state.failures)
+    failed = failures_told(state.failures)
     return {
         "best": f"best {microseconds(state.best_us, state.kind, state.error_percent)}"
         if state.best_us
@@ -187,7 +189,8 @@ def _fields(state: Progress) -> dict[str, str]:
     }
 
 
-def _failed(failures: Mapping[str, int]) -> str:
+def failures_told(failures: Mapping[str, int]) -> str:
+    """Writes how many configs failed in which way; empty for none."""
     return ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
 
 
@@ -225,7 +228,7 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
             return f"{trial.status}: {trial.reason}"
         return time_of(trial.latency_us, outcome.kind, trial.figures)
 
-    failed, folder = _failed(outcome.failures), shlex.quote(options["results"])
+    failed, folder = failures_told(outcome.failures), shlex.quote(options["results"])
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
     default, best = outcome.default, outcome.best
     rows = [

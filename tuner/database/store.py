@@ -114,12 +114,15 @@ class Store:
     Args:
         results: The results folder.
         create: Make folder and database where they are missing.
+        durable: What is committed survives a loss of power, which takes milliseconds a commit.
 
     Raises:
         TunerError: There is no database, it cannot be opened, or another version wrote it.
     """
 
-    def __init__(self, results: str | os.PathLike[str], create: bool = False) -> None:
+    def __init__(
+        self, results: str | os.PathLike[str], create: bool = False, durable: bool = True
+    ) -> None:
         self.path = database_path(results)
         if not create and not self.path.is_file():
             raise TunerError(f"no results in {os.fspath(results)!r}: there is no {self.path}")
@@ -129,6 +132,8 @@ class Store:
                     self._connection = _connect(self.path.absolute().as_uri())
                     self._check_version()
                     self._connection.execute("PRAGMA journal_mode = WAL")
+                    if not durable:
+                        self._connection.execute("PRAGMA synchronous = OFF")
                     self._connection.executescript(_TABLES)
                     self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             else:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tuner.backends import REPLAY
 from tuner.database.records import Best, Filter, records
 from tuner.database.store import Store, Study
 from tuner.runtime.errors import TunerError
@@ -83,6 +84,7 @@ def export(
     """
     with Store(results) as store:
         found = records(store, Filter(kernel, shape, device, study))
+        found = [best for best in found if best.study.info.backend != REPLAY]  # nobody's config
         if not found:
             raise TunerError(f"{store.path}: no correct trial to export")
     newest = {best.study.info.kernel: best.study for best in sorted(found, key=_created)}

@@ -64,6 +64,7 @@ class Outcome:
         exhausting_s: Estimated seconds that measuring every valid config would take, where that is
             worth doing: quicker than the sampler, or quick anyway.
         unverified: Why the best config could not be checked, where the check itself failed.
+        ask_s: Seconds, of those, in which the sampler chose what to try.
     """
 
     study: int
@@ -90,6 +91,7 @@ class Outcome:
     seeds: tuple[Seed, ...]
     prior: str
     exhausting_s: float | None
+    ask_s: float
 
     @property
     def speedup(self) -> float | None:
@@ -99,7 +101,6 @@ class Outcome:
 
     @property
     def roofline_share(self) -> float | None:
-        """Roofline time over the best config's time."""
-        return (
-            self.roofline_us / self.best.latency_us if self.best and self.best.latency_us else None
-        )
+        """Roofline time over the best config's time; None where no roofline is known."""
+        best_us = self.best and self.best.latency_us
+        return self.roofline_us / best_us if self.roofline_us and best_us else None

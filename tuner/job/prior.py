@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tuner.backends import Candidate, Measurement, Problem, Status
+from tuner.backends import REPLAY, Candidate, Measurement, Problem, Status
 from tuner.execution import Executor
 from tuner.runtime.errors import TunerError, unknown
 from tuner.space import INACTIVE, SearchSpace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXHAUSTIVE", "MAX_SIMULATED", "UNGUIDED", "Prior", "find_prior"]
 
-NONE, SIMULATOR, REPLAY = "none", "simulator", "replay"
+NONE, SIMULATOR = "none", "simulator"
 EXHAUSTIVE = "exhaustive"
 UNGUIDED = (EXHAUSTIVE, "random")
 """Samplers that take no prior."""

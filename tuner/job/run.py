@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tuner.backends import Candidate, Measurement, Problem, Repeats, Status
+from tuner.backends import REPLAY, Candidate, Measurement, Problem, Repeats, Status
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
@@ -72,7 +73,7 @@ def tune(
     name = "-".join(part.replace("/", "_") for part in info.key)
     with (
         locked(prepared.job.results, name),
-        Store(prepared.job.results, create=True) as store,
+        Store(prepared.job.results, create=True, durable=prepared.job.backend != REPLAY) as store,
     ):
         return _Run(prepared, store, progress or (lambda _: None), prior).run()
 
@@ -305,8 +306,8 @@ class _Run:
             elapsed_s=elapsed_s,
             interrupted=self.interrupted.is_set(),
             unverified=self.unverified,
-            space_file=prepared.definition.path,
-            kernel_file=prepared.definition.kernel_file,
+            space_file=prepared.space_file,
+            kernel_file=Path(prepared.problem.kernel.file),
             database=database_path(prepared.job.results),
             stopped_by=rule,
             sampler=self.sampler,
@@ -322,6 +323,7 @@ class _Run:
                 asked=stopping.asked,
                 ask_s=search.ask_s,
             ),
+            ask_s=search.ask_s,
         )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tuner.backends import Backend, Problem, make_backend, on_device
+from tuner.backends import REPLAY, Backend, Problem, make_backend, on_device
 from tuner.database import StudyInfo, table_kernel
 from tuner.execution import LOCAL
 from tuner.kernel import read_kernel
@@ -24,6 +25,7 @@ __all__ = [
     "Job",
     "Prepared",
     "noise_options",
+    "other_options",
     "prepare",
     "repeat_settings",
 ]
@@ -37,8 +39,9 @@ class Job:
     """A tuning job as asked for.
 
     Attributes:
-        kernel: Name of a bundled search space, or the path of a search space file.
-        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096".
+        kernel: Name of a bundled search space, or the path of a search space file; of backend
+            "replay" the path of a recording.
+        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096"; none of a recording.
         dtype: The workload's dtype; None takes the first of the search space.
         trials: Configs to try, the default config among them.
         seed: Same seed, settings and workers: same trials.
@@ -121,10 +124,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job with everything looked up that it names."""
+    """A job with everything looked up that it names.
+
+    Attributes:
+        definition: None where a recording is replayed.
+    """
 
     job: Job
-    definition: Definition
+    definition: Definition | None
     workload: Workload
     space: SearchSpace
     problem: Problem
@@ -135,8 +142,15 @@ class Prepared:
         """Whether the times of one config vary."""
         return "repeats" in self.info.settings
 
+    @property
+    def space_file(self) -> Path:
+        """Where the search space is from."""
+        return Path(self.job.kernel) if self.definition is None else self.definition.path
+
     def verification_arguments(self, config: Config) -> tuple[Argument, ...]:
         """Returns the tensors on which a config is checked."""
+        if self.definition is None:
+            raise TunerError(f"{self.space_file}: a recording has no numbers to check")
         small = self.definition.verification_workload(self.workload, config)
         return self.definition.arguments(small)
 
@@ -147,6 +161,10 @@ def prepare(job: Job) -> Prepared:
     Raises:
         TunerError: A name, size or file in it is wrong.
     """
+    if job.backend == REPLAY:
+        from tuner.job.replaying import prepare_replay
+
+        return prepare_replay(job)
     definition = find(job.kernel)
     sizes = parse_sizes(job.shape) if isinstance(job.shape, str) else job.shape
     workload = definition.workload(sizes, job.dtype)
@@ -200,11 +218,17 @@ def repeat_settings(job: Job, backend: Backend) -> dict[str, Any]:
 def _command(job: Job, workload: Workload) -> str:
     words = ["nki-tuner", "tune", job.kernel, "--shape", workload.shape, "--dtype", workload.dtype]
     words += ["--device", job.device, "--trials", str(job.trials)]
+    stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
+    return shlex.join([*words, *other_options(job, stated)])
+
+
+def other_options(job: Job, stated: Collection[str]) -> list[str]:
+    """Returns the command line's options for what is neither `stated` nor the default."""
+    words = []
     for field in dataclasses.fields(Job):
         value = getattr(job, field.name)
-        stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
         if field.name in stated or value == field.default:
             continue
         option = field.name.replace("_", "-")
         words += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
-    return shlex.join(words)
+    return words

@@ -123,6 +123,9 @@ class Expression:
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
+    def __reduce__(self) -> tuple[type[Expression], tuple[str]]:
+        return Expression, (self.text,)
+
     def evaluate(self, values: Mapping[str, Any], functions: Functions = SCALARS) -> Any:
         """Returns the value for the named `values`.
 

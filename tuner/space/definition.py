@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,15 @@ from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Parameter, Rules, Value
 from tuner.space.workload import Argument, ArgumentSpec, Workload
 
-__all__ = ["Definition", "bundled_spaces", "find", "read", "space_argument"]
+__all__ = [
+    "Definition",
+    "bundled_spaces",
+    "find",
+    "make_parameters",
+    "parse_expression",
+    "read",
+    "space_argument",
+]
 
 MAX_FILE_BYTES = 1 << 20
 MAX_VALUES = 1000
@@ -200,11 +208,12 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     if not file.workload.dtypes or not file.workload.inputs or not file.workload.outputs:
         raise TunerError("workload: expected at least one dtype, one input and one output")
     sizes = {*dims, "dtype_bytes"}
-    parameters = _parameters(file, sizes | {"device.*"})
+    entries = {name: (p.values, p.default, p.when) for name, p in file.parameters.items()}
+    parameters = make_parameters(entries, sizes | {"device.*"})
     names = {parameter.name for parameter in parameters}
     constraints = tuple(
         Constraint(
-            _expression(c.expr, f"constraints[{i}].expr", sizes | names | {"device.*"}), c.why
+            parse_expression(c.expr, f"constraints[{i}].expr", sizes | names | {"device.*"}), c.why
         )
         for i, c in enumerate(file.constraints)
     )
@@ -221,9 +230,9 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
         dtypes=tuple(file.workload.dtypes),
         inputs=tuple(ArgumentSpec.parse(n, t, dims) for n, t in file.workload.inputs.items()),
         outputs=tuple(ArgumentSpec.parse(n, t, dims) for n, t in file.workload.outputs.items()),
-        flops=_expression(file.workload.flops, "workload.flops", sizes),
+        flops=parse_expression(file.workload.flops, "workload.flops", sizes),
         blocks={
-            dim: _expression(text, f"verification.blocks.{dim}", sizes | names)
+            dim: parse_expression(text, f"verification.blocks.{dim}", sizes | names)
             for dim, text in file.verification.blocks.items()
         },
         rules=Rules(parameters, constraints),
@@ -231,31 +240,45 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     )
 
 
-def _parameters(file: _File, scope: set[str]) -> tuple[Parameter, ...]:
-    if not file.parameters:
+def make_parameters(
+    entries: Mapping[str, tuple[Sequence[Value], Value, str | None]], scope: set[str]
+) -> tuple[Parameter, ...]:
+    """Checks parameters, given by name as values, default and `when`; numbers are sorted.
+
+    Args:
+        entries: The parameters, in order.
+        scope: Names that a `when` may use besides the parameters before.
+
+    Raises:
+        TunerError: Names the parameter and what was expected.
+    """
+    if not entries:
         raise TunerError("parameters: expected at least one")
     parameters: list[Parameter] = []
-    for name, entry in file.parameters.items():
+    for name, (listed, default, condition) in entries.items():
         where = f"parameters.{name}"
-        kinds = {type(value) for value in entry.values}
-        if not 1 <= len(entry.values) <= MAX_VALUES or len(kinds) != 1:
+        kinds = {type(value) for value in listed}
+        if not 1 <= len(listed) <= MAX_VALUES or len(kinds) != 1:
             raise TunerError(f"{where}.values: expected 1 to {MAX_VALUES} values of one type")
-        if len(set(entry.values)) != len(entry.values):
+        if len(set(listed)) != len(listed):
             raise TunerError(f"{where}.values: a value stands twice")
-        if entry.default not in entry.values or type(entry.default) not in kinds:
-            raise TunerError(
-                f"{where}.default: {entry.default!r} is none of its values {entry.values}"
-            )
-        values: list[Value] = list(entry.values)
+        if default not in listed or type(default) not in kinds:
+            raise TunerError(f"{where}.default: {default!r} is none of its values {listed}")
+        values: list[Value] = list(listed)
         if kinds <= {int, float}:
             values.sort(key=float)
         earlier = scope | {parameter.name for parameter in parameters}
-        when = None if entry.when is None else _expression(entry.when, f"{where}.when", earlier)
-        parameters.append(Parameter(name, tuple(values), entry.default, when))
+        when = None if condition is None else parse_expression(condition, f"{where}.when", earlier)
+        parameters.append(Parameter(name, tuple(values), default, when))
     return tuple(parameters)
 
 
-def _expression(text: str, where: str, known: set[str]) -> Expression:
+def parse_expression(text: str, where: str, known: set[str]) -> Expression:
+    """Parses a text that may use the `known` names, where `device.*` stands for all of these.
+
+    Raises:
+        TunerError: It is no expression, or uses another name.
+    """
     expression = Expression(text, where)
     for name in sorted(expression.names):
         if name not in known and (not name.startswith("device.") or "device.*" not in known):

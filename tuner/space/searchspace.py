@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, reduce
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tuner.runtime.errors import TunerError
-from tuner.runtime.expressions import MAX_EXPONENT, SCALARS, Expression, Functions
-from tuner.runtime.rules import CHANGE_COST, Config, Parameter, Rules, Scope, Value
+from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.rules import CHANGE_COST, Config, Constraint, Parameter, Rules, Scope, Value
+from tuner.space.codes import INACTIVE, Bools, Codes, Ints, Radix, Rows, lookup
+from tuner.space.definition import make_parameters, parse_expression
+from tuner.space.enumeration import enumerate_codes
+from tuner.space.neighbourhood import Neighbourhood
 
 __all__ = ["INACTIVE", "SearchSpace"]
 
-INACTIVE = -1
-MAX_ROWS = 8_000_000
-
-Rows = npt.NDArray[np.int16]
-
-
-def _columns(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where an argument is a column `function`, else the one for plain values, which is exact."""
-
-    def apply(*values: Any) -> Any:
-        columns = any(isinstance(value, np.ndarray) for value in values)
-        return function(*values) if columns else SCALARS[name](*values)
-
-    return apply
-
-
-def _member(value: Any, members: list[Any]) -> Any:
-    return reduce(_COLUMNS["or"], [value == member for member in members], False)
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    if not np.all((exponent >= 0) & (exponent <= MAX_EXPONENT)):
-        raise TunerError(f"an exponent is outside 0..{MAX_EXPONENT}")
-    result = base**exponent
-    if result.dtype.kind == "i" and np.any(np.abs(np.float_power(base, exponent)) >= 2.0**63):
-        raise TunerError("a power is 2**63 or more")
-    return result
-
-
-_COLUMNS: Functions = {
-    **SCALARS,
-    "min": _columns("min", lambda *values: reduce(np.minimum, values)),
-    "max": _columns("max", lambda *values: reduce(np.maximum, values)),
-    "**": _columns("**", _power),
-    "and": _columns("and", np.logical_and),
-    "or": _columns("or", np.logical_or),
-    "not": _columns("not", np.logical_not),
-    "in": _member,
-}
+CHUNK = 1 << 16
 
 
 class SearchSpace:
@@ -61,40 +28,133 @@ class SearchSpace:
 
     Attributes:
         parameters: The parameters, in the file's order.
+        rules: They and the constraints; none for a space `of_rows`.
         scope: The values of dims, `dtype_bytes` and `device.*`.
-        rows: Shape (configs, parameters): for each valid config the index of each parameter's
-            value, or `INACTIVE` where it has none.
+        rows: Shape [configs, parameters], int8 or int16: for each valid config the index of each
+            parameter's value, or `INACTIVE` where it has none; in lexicographic order.
+        codes: Shape [configs], int64: a number for each row, rising; see `Radix`.
+        counts: Shape [parameters]: the number of values.
+        ordered: Shape [parameters]: whether steps between values mean something: rising numbers.
 
     Raises:
         TunerError: No config is valid, or there are more than can be enumerated.
     """
 
     def __init__(self, rules: Rules, scope: Scope) -> None:
+        optional = np.array([parameter.when is not None for parameter in rules.parameters])
+        radix = Radix(rules.parameters, optional)
+        self._open(rules, scope, radix, enumerate_codes(rules, scope, radix), None)
+
+    def _open(
+        self, rules: Rules, scope: Scope, radix: Radix, codes: Codes, start: Config | None
+    ) -> None:
+        """`start` is the default config of a space of explicit rows, None for one by rules."""
         self.rules = rules
         self.parameters = rules.parameters
         self.scope = dict(scope)
-        self._values = [np.array(parameter.values) for parameter in self.parameters]
-        self.rows = self._enumerate()
-        if not len(self.rows):
+        self.counts = radix.counts
+        self.ordered = np.array([_is_ordered(parameter) for parameter in rules.parameters])
+        self.codes = codes
+        self._radix = radix
+        self._start = start
+        if not len(codes):
             raise TunerError(f"no config is valid here: {self._why_empty()}")
+        self.rows: Rows = radix.decode(codes)
 
     @classmethod
     def of_rows(
         cls,
         parameters: Sequence[Parameter],
-        rows: npt.NDArray[Any],
+        rows: npt.ArrayLike,
         default: Mapping[str, Value] | None = None,
     ) -> SearchSpace:
-        """Returns the space of explicit configs, e.g. of a recording: no constraints are known."""
+        """Returns the space of exactly these configs, of which no constraints are known.
+
+        Rows are sorted; `rows_of(rows)` of the new space says where each of the given ones is.
+
+        Args:
+            parameters: The parameters; their `when` is not looked at.
+            rows: Shape [n, parameters]: the index of each value, `INACTIVE` where there is none.
+            default: The default config, else the defaults of the parameters; where that is no row,
+                the nearest one is the default.
+
+        Raises:
+            TunerError: There is no row, one stands twice, or an index or a default is none.
+        """
+        indices = np.asarray(rows)
+        if indices.ndim != 2 or indices.shape[1] != len(parameters) or not indices.size:
+            raise TunerError(
+                f"rows of shape {indices.shape}: expected one row or more of {len(parameters)} "
+                "value indices, one a parameter"
+            )
+        for parameter in parameters:
+            if parameter.default not in parameter.values:
+                raise unknown(
+                    f"default of parameter {parameter.name!r}:", parameter.default, parameter.values
+                )
+        radix = Radix(parameters, (indices == INACTIVE).any(axis=0))
+        codes = radix.encode(indices)
+        if (codes == -1).any():
+            wrong = int(np.argmax(codes == -1))
+            raise TunerError(f"row {wrong}: {indices[wrong].tolist()} is outside the values")
+        order = np.argsort(codes, kind="stable")
+        again = np.flatnonzero(np.diff(codes[order]) == 0)
+        if len(again):
+            first, second = order[again[0]], order[again[0] + 1]
+            raise TunerError(f"rows {first} and {second} are the same config")
         space = cls.__new__(cls)
-        space.rules = Rules(tuple(parameters), ())
-        space.parameters = space.rules.parameters
-        space.scope = {}
-        space._values = [np.array(parameter.values) for parameter in space.parameters]
-        space.rows = np.ascontiguousarray(rows, np.int16)
-        start = {p.name: p.default for p in parameters}
-        space.__dict__["default"] = space.nearest(start) if default is None else space.row(default)
+        space._open(Rules(tuple(parameters), ()), {}, radix, codes[order], dict(default or {}))
         return space
+
+    @classmethod
+    def of_values(
+        cls,
+        values: Mapping[str, Sequence[Value]],
+        constraints: Sequence[str] = (),
+        default: Mapping[str, Value] | None = None,
+        when: Mapping[str, str] | None = None,
+    ) -> SearchSpace:
+        """Returns the space of the combinations of `values` for which all `constraints` hold.
+
+        Args:
+            values: The values of each parameter, of one type; numbers are sorted.
+            constraints: Expressions over the parameters, as in search space files.
+            default: The default config; a parameter's first value where it names none.
+            when: For some parameters, the condition under which they have a value; it may name
+                the parameters before.
+
+        Raises:
+            TunerError: Says what is wrong with which parameter or expression, or that no config is
+                valid.
+        """
+        for given, what in ((default or {}, "default"), (when or {}, "when")):
+            for name in given:
+                if name not in values:
+                    raise unknown(f"parameter in {what}:", name, values)
+        entries = {
+            name: (
+                list(choices),
+                (default or {}).get(name, next(iter(choices), "")),
+                (when or {}).get(name),
+            )
+            for name, choices in values.items()
+        }
+        parameters = make_parameters(entries, set())
+        listed = [
+            Constraint(parse_expression(text, f"constraints[{i}]", set(values)), "it breaks that")
+            for i, text in enumerate(constraints)
+        ]
+        return cls(Rules(parameters, tuple(listed)), {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = {"codes", "counts", "ordered", "default", "_neighbourhood"}
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.counts = self._radix.counts
+        self.ordered = np.array([_is_ordered(parameter) for parameter in self.parameters])
+        self.codes = self._radix.encode(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,17 +162,20 @@ class SearchSpace:
     @property
     def raw_size(self) -> int:
         """Configs before constraints: the product of the numbers of values."""
-        size = 1
-        for parameter in self.parameters:
-            size *= len(parameter.values)
-        return size
+        return prod(len(parameter.values) for parameter in self.parameters)
 
     @cached_property
     def default(self) -> int:
         """Row of the default config, or of the valid config nearest to it."""
-        start = self.rules.complete({}, self.scope)
-        config = self.rules.nearest_legal(start, self.scope)
-        return self.nearest(start) if config is None else self.row(config)
+        if self._start is None:
+            start = self.rules.complete({}, self.scope)
+            config = self.rules.nearest_legal(start, self.scope)
+        else:
+            start = config = self._start
+        try:
+            return self.nearest(start) if config is None else self.row(config)
+        except KeyError:
+            return self.nearest(start)
 
     def config(self, row: int) -> Config:
         """Returns the config of a row: the values of its active parameters."""
@@ -129,82 +192,83 @@ class SearchSpace:
         Raises:
             KeyError: The config is not valid here.
         """
-        indices = np.array([_index(parameter, config) for parameter in self.parameters], np.int16)
-        found = self._row_of.get(indices.tobytes())
-        if found is None or len(config) != np.count_nonzero(indices != INACTIVE):
+        indices = np.array([[_index(parameter, config) for parameter in self.parameters]])
+        found = int(self.rows_of(indices)[0])
+        if found == -1 or len(config) != np.count_nonzero(indices != INACTIVE):
             raise KeyError(f"not a valid config: {dict(config)}")
         return found
 
-    def nearest(
-        self, config: Mapping[str, Value], taken: npt.NDArray[np.bool_] | None = None
-    ) -> int:
+    def rows_of(self, indices: Ints) -> Codes:
+        """Returns the rows [k] of value indices [k, parameters], -1 where they are not valid."""
+        return lookup(self.codes, self._radix.encode(np.asarray(indices)))
+
+    def neighbours(self, row: int, adjacent: bool = False) -> Codes:
+        """Returns the rows, rising, that are one change away from a row.
+
+        Two rows are neighbours when exactly one of the parameters that have a value in both
+        differs. So a change may switch parameters off, and those that it switches on take every
+        value; only their defaults where those would be more than 32 combinations, and then the
+        relation is one-sided.
+
+        Args:
+            row: The row to change.
+            adjacent: Of an `ordered` parameter take only the next lower and the next higher value
+                that neighbours have.
+        """
+        return self._neighbourhood.of(row, adjacent)
+
+    @cached_property
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood(
+            self.parameters, self.rows, self.codes, self._radix, self.ordered, self._start is None
+        )
+
+    def sample(
+        self, generator: np.random.Generator, count: int, taken: Bools | None = None
+    ) -> Codes:
+        """Returns rows drawn uniformly without replacement from those not `taken` [n].
+
+        Returns:
+            Shape [count], in the order of drawing; fewer where fewer are left.
+        """
+        left = len(self) - (0 if taken is None else int(np.count_nonzero(taken)))
+        if 8 * left < len(self) or 4 * count > left:  # else most draws hit, and few hit twice
+            free = np.arange(len(self)) if taken is None else np.flatnonzero(~taken)
+            return generator.permutation(free)[:count]
+        drawn = np.empty(0, np.int64)
+        while len(drawn) < count:
+            more = generator.integers(len(self), size=2 * (count - len(drawn)) + 8)
+            if taken is not None:
+                more = more[~taken[more]]
+            drawn = np.concatenate([drawn, more])
+            drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+        return drawn[:count]
+
+    def nearest(self, config: Mapping[str, Value], taken: Bools | None = None) -> int:
         """Returns the row nearest to `config` (which may be invalid) among those not `taken`.
 
         Distance is as in `Rules.nearest_legal`: the sum, over the row's parameters, of the steps
         from the value in `config` (the default where it lacks one) as a share of the range, plus a
         fixed cost for each that differs; the lowest row wins a tie.
+
+        Raises:
+            TunerError: A value of `config` is none of its parameter.
+            ValueError: All rows are taken.
         """
-        target = np.array([p.values.index(config.get(p.name, p.default)) for p in self.parameters])
-        span = np.array([max(len(p.values) - 1, 1) for p in self.parameters])
-        differs = (self.rows != target) & (self.rows != INACTIVE)
-        away = (differs * (np.abs(self.rows - target) / span + CHANGE_COST)).sum(axis=1)
-        if taken is not None:
-            away[taken] = np.inf
-        return int(np.argmin(away))
-
-    @cached_property
-    def _row_of(self) -> dict[bytes, int]:
-        return {row.tobytes(): number for number, row in enumerate(self.rows)}
-
-    def _enumerate(self) -> Rows:
-        """Adds one parameter at a time and drops what a constraint forbids as soon as it is
-        decided.
-        """
-        rows: Rows = np.empty((1, 0), np.int16)
-        pending = list(self.rules.constraints)
-        names: list[str] = []
-        parameter_names = {parameter.name for parameter in self.parameters}
-        for parameter in self.parameters:
-            active = self._active(parameter, rows)
-            count = len(parameter.values)
-            if int(active.sum()) * count + int((~active).sum()) > MAX_ROWS:
-                raise TunerError(
-                    f"more than {MAX_ROWS} configs at parameter {parameter.name!r}: add constraints"
-                )
-            with_value = np.repeat(rows[active], count, axis=0)
-            choice = np.tile(np.arange(count, dtype=np.int16), int(active.sum()))
-            without = np.full(int((~active).sum()), INACTIVE, np.int16)
-            rows = np.vstack(
-                [
-                    np.column_stack([with_value, choice]),
-                    np.column_stack([rows[~active], without]),
-                ]
-            )
-            names.append(parameter.name)
-            decided = [c for c in pending if c.expr.names & parameter_names <= set(names)]
-            pending = [c for c in pending if c not in decided]
-            for constraint in decided:
-                rows = rows[self._holds(constraint.expr, rows)]
-        order = np.lexsort(rows.T[::-1])
-        return np.ascontiguousarray(rows[order])
-
-    def _active(self, parameter: Parameter, rows: Rows) -> npt.NDArray[np.bool_]:
-        if parameter.when is None:
-            return np.ones(len(rows), bool)
-        return self._holds(parameter.when, rows, vacuous=False)
-
-    def _holds(self, expr: Expression, rows: Rows, vacuous: bool = True) -> npt.NDArray[np.bool_]:
-        """Where `expr` holds; `vacuous` is the verdict where a parameter it names has no value."""
-        known = self.parameters[: rows.shape[1]]
-        named = [i for i, p in enumerate(known) if p.name in expr.names]
-        active = (rows[:, named] != INACTIVE).all(axis=1)
-        values: dict[str, Any] = dict(self.scope)
-        for column in named:
-            values[known[column].name] = self._values[column][rows[active, column]]
-        holds = np.full(len(rows), vacuous)
-        with np.errstate(divide="raise", invalid="raise"):
-            holds[active] = np.asarray(expr.evaluate(values, _COLUMNS), bool)
-        return holds
+        costs = [_costs(parameter, config) for parameter in self.parameters]
+        best, least = -1, np.inf
+        for start in range(0, len(self), CHUNK):
+            rows = self.rows[start : start + CHUNK]
+            away = sum(cost[rows[:, column]] for column, cost in enumerate(costs))
+            away = np.round(away, 9)
+            if taken is not None:
+                away[taken[start : start + CHUNK]] = np.inf
+            row = int(np.argmin(away))
+            if away[row] < least:
+                best, least = start + row, away[row]
+        if best == -1:
+            raise ValueError("every row is taken")
+        return best
 
     def _why_empty(self) -> str:
         broken = self.rules.broken(self.rules.complete({}, self.scope), self.scope)
@@ -215,8 +279,25 @@ class SearchSpace:
         )
 
 
+def _is_ordered(parameter: Parameter) -> bool:
+    values = parameter.values
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return False
+    return all(a < b for a, b in pairwise(values))  # type: ignore[operator]
+
+
 def _index(parameter: Parameter, config: Mapping[str, Value]) -> int:
     if parameter.name not in config:
         return INACTIVE
     value = config[parameter.name]
     return parameter.values.index(value) if value in parameter.values else len(parameter.values)
+
+
+def _costs(parameter: Parameter, config: Mapping[str, Value]) -> npt.NDArray[np.float64]:
+    """How far each value is from that in `config`, by index; 0 last, where INACTIVE reads."""
+    value = config.get(parameter.name, parameter.default)
+    if value not in parameter.values:
+        raise unknown(f"value of parameter {parameter.name!r}:", value, parameter.values)
+    steps = np.abs(np.arange(len(parameter.values)) - parameter.values.index(value))
+    costs = steps / max(len(parameter.values) - 1, 1) + CHANGE_COST * (steps > 0)
+    return np.append(costs, 0.0)

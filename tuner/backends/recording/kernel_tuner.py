@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from tuner.backends.base import Status
-from tuner.backends.recording.recorded import Recording
-from tuner.backends.recording.values import sorted_values, space_of
+from tuner.backends.recording.recorded import PHASES, Recording
+from tuner.backends.recording.values import parameters_of, sorted_values
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Value
+from tuner.space import SearchSpace
 
 __all__ = ["read_json"]
 
@@ -45,16 +46,14 @@ _MILLISECONDS = {
 
 @dataclass(frozen=True)
 class _Entry:
-    """A config with what became of it; times in milliseconds."""
+    """A config with what became of it; times in milliseconds, costs as in `PHASES`."""
 
     config: Mapping[str, Any]
     status: Status
     time_ms: float = math.inf
     runs_ms: Sequence[float] = ()
     reason: str = ""
-    compile_ms: float = 0.0
-    bench_ms: float = 0.0
-    framework_ms: float = 0.0
+    costs_ms: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def read_json(path: Path, text: str) -> Recording:
@@ -109,20 +108,22 @@ def _t4_entry(where: str, result: Any, unit: str) -> _Entry:
     scale_runs = _milliseconds("metadata", unit)
     runs = [run * scale_runs for run in _runs(f"{where}.times.runtimes", times.get("runtimes", []))]
     bench = _number(where, times, "benchmark") if "benchmark" in times else sum(runs)
-    costs = {
-        "compile_ms": _number(where, times, "compilation", "compilation_time"),
-        "bench_ms": bench + _number(where, times, "validation"),
-        "framework_ms": _number(where, times, "framework"),
-    }
+    costs = (
+        _number(where, times, "compilation", "compilation_time"),
+        bench + _number(where, times, "validation"),
+        _number(where, times, "framework"),
+    )
     status = by_word[word]
     if status != Status.CORRECT:
         value = took.get("value", "")
-        return _Entry(config, status, reason=value if isinstance(value, str) else "", **costs)
+        return _Entry(
+            config, status, reason=value if isinstance(value, str) else "", costs_ms=costs
+        )
     if TIME not in found:
         there = ", ".join(found) or "none"
         raise TunerError(f"{where}.measurements: {there}; expected one with the name {TIME!r}")
     time_ms = _time(f"{where}.measurements", took.get("value")) * scale
-    return _Entry(config, status, time_ms, runs, **costs)
+    return _Entry(config, status, time_ms, runs, costs_ms=costs)
 
 
 def _cache(path: Path, data: Mapping[str, Any]) -> Recording:
@@ -151,23 +152,23 @@ def _cache_entry(where: str, entry: Any, names: Sequence[str]) -> _Entry:
         raise TunerError(f"{where}: no value of parameter {missing[0]!r}")
     config = {name: entry[name] for name in names}
     bench = _number(where, entry, "benchmark_time") + _number(where, entry, "verification_time")
-    costs = {
-        "compile_ms": _number(where, entry, "compile_time"),
-        "bench_ms": bench,
-        "framework_ms": _number(where, entry, "framework_time"),
-    }
+    costs = (
+        _number(where, entry, "compile_time"),
+        bench,
+        _number(where, entry, "framework_time"),
+    )
     told = [entry[key] for key in ("__error__", TIME) if isinstance(entry.get(key), str)]
     if told:
         if told[0] not in _STATUS:
             raise unknown(f"error in {where}:", told[0][:40], _STATUS)
-        return _Entry(config, _STATUS[told[0]], reason=told[0], **costs)
+        return _Entry(config, _STATUS[told[0]], reason=told[0], costs_ms=costs)
     if TIME not in entry:
         raise TunerError(f"{where}: no {TIME!r}, expected milliseconds")
     time_ms = _time(where, entry[TIME])
     if not time_ms < FAILED_TIME:  # nor NaN
-        return _Entry(config, Status.RUNTIME, **costs)
+        return _Entry(config, Status.RUNTIME, costs_ms=costs)
     runs = _runs(f"{where}.times", entry.get("times", []))
-    return _Entry(config, Status.CORRECT, time_ms, runs, **costs)
+    return _Entry(config, Status.CORRECT, time_ms, runs, costs_ms=costs)
 
 
 def _recording(
@@ -196,14 +197,12 @@ def _recording(
     places = {name: {value: i for i, value in enumerate(v)} for name, v in values.items()}
     rows = np.array([[places[name][e.config[name]] for name in values] for e in entries], np.int64)
     rows, first = np.unique(rows, axis=0, return_index=True)
-    kept = [entries[number] for number in first]
-    costs = {
-        phase: np.array([getattr(entry, f"{phase}_ms") for entry in kept]) / 1000
-        for phase in ("compile", "bench", "framework")
-    }
+    space = SearchSpace.of_rows(parameters_of(values), rows)
+    kept = [entries[number] for number in first[np.argsort(space.rows_of(rows))]]
+    costs = dict(zip(PHASES, np.array([entry.costs_ms for entry in kept]).T / 1000, strict=True))
     return Recording(
         name=path.name.removesuffix(".gz").removesuffix(".json"),
-        space=space_of(values, rows, None),
+        space=space,
         time_us=np.array([entry.time_ms for entry in kept]) * 1000,
         spread_us=np.array([_spread_ms(entry) for entry in kept]) * 1000,
         status=tuple(entry.status for entry in kept),

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from tuner.backends.base import Status
 from tuner.backends.recording.recorded import PHASES, Floats, Recording
-from tuner.backends.recording.values import check_distinct, sorted_values, space_of
+from tuner.backends.recording.values import parameters_of, sorted_values
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config, Value
-from tuner.space import INACTIVE
+from tuner.space import INACTIVE, SearchSpace
 
 __all__ = ["read_npz", "write_npz"]
 
@@ -49,13 +49,16 @@ def read_npz(path: Path) -> Recording:
     arrays = _arrays(path)
     meta = _meta(arrays["meta"])
     rows, values = _rows(arrays, meta)
+    space = SearchSpace.of_rows(parameters_of(values), rows, _default(meta, values))
+    order = np.argsort(space.rows_of(rows))  # a space has its own
+    arrays = {name: array[order] if array.shape else array for name, array in arrays.items()}
     time_us = arrays["time_ms"].astype(np.float64) * 1000
     costs = {p: _seconds(arrays[f"{p}_ms"]) for p in PHASES if f"{p}_ms" in arrays}
     reasons = _reasons(arrays, meta)
     error_percent = arrays.get("error_percent")
     return Recording(
         name=_text(meta, "name") or path.stem,
-        space=space_of(values, rows, _default(meta)),
+        space=space,
         time_us=time_us,
         spread_us=_spread(arrays, len(rows)),
         status=_statuses(arrays, time_us),
@@ -137,17 +140,21 @@ def _rows(
             raise TunerError(f"X, column {column} ({name}): expected 0 to {len(given) - 1}")
         place = np.array([values[name].index(value) for value in given])
         rows[:, column] = place[rows[:, column]]
-    check_distinct(rows)
     if "active" in arrays:
         rows[~arrays["active"]] = INACTIVE
     return rows, values
 
 
-def _default(meta: Mapping[str, Any]) -> Config | None:
+def _default(meta: Mapping[str, Any], values: Mapping[str, tuple[Value, ...]]) -> Config | None:
     default = meta.get("default")
     if default is not None and not isinstance(default, dict):
         raise TunerError("meta.default: expected a config")
-    return default
+    fixed = meta.get("fixed")
+    known: dict[str, Any] = fixed if isinstance(fixed, dict) else {}
+    for name, value in (default or {}).items():
+        if value not in values.get(name, (known.get(name),)):
+            raise TunerError(f"meta.default: {name}={str(value)[:40]} is none of its values")
+    return None if default is None else {k: v for k, v in default.items() if k in values}
 
 
 def _spread(arrays: Mapping[str, npt.NDArray[Any]], configs: int) -> Floats:

@@ -74,7 +74,24 @@ class Recording:
                 raise TunerError(f"{name}: {length} entries, expected one a config ({configs})")
         if self.kind not in KINDS:
             raise TunerError(f"kind: {self.kind!r}, expected {' or '.join(KINDS)}")
-        _check_times(self.time_us, self.status)
+        self._check_times()
+
+    def _check_times(self) -> None:
+        times, timed = self.time_us, np.isfinite(self.time_us)
+        for row in np.flatnonzero(~(times > 0))[:1]:  # NaN too
+            raise TunerError(
+                f"{self._told(row)}: its time is {times[row] / 1000:g} ms, expected a number above "
+                "0, or inf where it failed"
+            )
+        correct = np.array([word == Status.CORRECT for word in self.status])
+        for row in np.flatnonzero(timed != correct)[:1]:
+            told = "a time" if timed[row] else "no time"
+            status = self.status[row].value
+            raise TunerError(f"{self._told(row)}: it has status {status!r} and {told}")
+
+    def _told(self, row: int) -> str:
+        config = self.space.config(row)
+        return "config " + ",".join(f"{name}={value}" for name, value in config.items())
 
     @property
     def failed(self) -> int:
@@ -105,20 +122,3 @@ class Recording:
         """Returns why a config failed, as far as the file says it."""
         told = self.reasons[row] if self.reasons else ""
         return told or "failed when it was recorded"
-
-
-def _check_times(time_us: Floats, status: tuple[Status, ...]) -> None:
-    timed = np.isfinite(time_us)
-    wrong = np.flatnonzero(~(time_us > 0))  # NaN too
-    if len(wrong):
-        at = int(wrong[0])
-        raise TunerError(
-            f"time of config {at}: {time_us[at] / 1000:g} ms, expected a time above 0, or inf "
-            "where it failed"
-        )
-    correct = np.array([word == Status.CORRECT for word in status])
-    wrong = np.flatnonzero(timed != correct)
-    if len(wrong):
-        at = int(wrong[0])
-        told = "a time" if timed[at] else "no time"
-        raise TunerError(f"config {at} has status {status[at].value!r} and {told}")

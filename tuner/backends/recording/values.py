@@ -1,4 +1,4 @@
-"""From the values and configs of a file to parameters and rows."""
+"""From the values in a file to parameters."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Parameter, Value
-from tuner.space import SearchSpace
 
-__all__ = ["check_distinct", "parameters_of", "sorted_values", "space_of"]
+__all__ = ["parameters_of", "sorted_values"]
 
 MAX_VALUES = 32_000
 """Rows hold the indices of values as 16-bit integers."""
-
-Indices = npt.NDArray[np.int64]
 
 
 def sorted_values(name: str, values: Sequence[Any]) -> tuple[Value, ...]:
@@ -59,30 +53,3 @@ def parameters_of(values: Mapping[str, Sequence[Value]]) -> tuple[Parameter, ...
 
 def _ordered(values: Sequence[Value]) -> bool:
     return isinstance(values[0], int | float) and not isinstance(values[0], bool)
-
-
-def check_distinct(rows: Indices) -> None:
-    """Raises TunerError where a config stands twice; `rows` have shape (configs, parameters)."""
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    if len(first) < len(rows):
-        again = np.flatnonzero(first[inverse.ravel()] != np.arange(len(rows)))[0]
-        raise TunerError(f"configs {first[inverse.ravel()[again]]} and {again} are the same")
-
-
-def space_of(
-    values: Mapping[str, Sequence[Value]], rows: Indices, default: Mapping[str, Value] | None
-) -> SearchSpace:
-    """Returns the space of recorded configs.
-
-    Args:
-        values: The values of each parameter, in the order of the columns.
-        rows: Shape (configs, parameters): index of each value, -1 where a parameter has none.
-        default: The default config, where it is known.
-
-    Raises:
-        TunerError: The default is none of the configs.
-    """
-    try:
-        return SearchSpace.of_rows(parameters_of(values), rows, default)
-    except KeyError:
-        raise TunerError(f"the default {dict(default or {})} is none of the configs") from None
