@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tuner.cli.common import microseconds, table
+from tuner.cli.common import microseconds, table, time_of
 from tuner.space import parse_params
 
 
@@ -32,6 +32,26 @@ def test_a_value_may_hold_an_equals_sign() -> None:
 )
 def test_a_time_has_its_unit_and_its_kind(value: float | None, text: str) -> None:
     assert microseconds(value, "simulated") == text
+
+
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        ({}, "412.3 us (measured)"),
+        ({"error_percent": 7.0}, "412.3 us +- 7 % (measured)"),
+        ({"samples": 1, "ci_us": None}, "412.3 us (measured)"),
+        ({"samples": 12, "ci_us": [409, 415.6]}, "412.3 us +- 0.8 % (measured, median of 12)"),
+        (
+            {"samples": 12, "ci_us": [409, 415.6], "error_percent": 7.0},
+            "412.3 us +- 7 % (measured, median of 12 +- 0.8 %)",
+        ),
+    ],
+)
+def test_a_repeated_time_says_of_how_many_it_is_the_median(
+    figures: dict[str, Any], text: str
+) -> None:
+    assert time_of(412.3, "measured", figures) == text
+    assert time_of(None, "measured", figures) == "failed"
 
 
 def test_a_table_prints_texts_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends.small_kernel import SHAPE, write_space
 from tests.cli.console import Call
 from tuner.cli.common import settings
-from tuner.database import Best, Store, records
+from tuner.database import Best, Store, best_trial, records
 from tuner.runtime import load
 
 
@@ -30,6 +31,19 @@ def table_file(call: Call, results: Path, tmp_path: Path) -> Path:
 def times(text: str) -> list[str]:
     """Every time in a text, with what stands behind it."""
     return re.findall(r"[\d.,]+ (?:us|ms)\b(?: \+- \d+ %)?(?: \(\w+\))?", text)
+
+
+def test_show_lists_what_was_measured_again_first(call: Call, tmp_path: Path) -> None:
+    space, folder = write_space(tmp_path), str(tmp_path / "noisy")
+    words = ("--shape", SHAPE, "--ray", "serial", "--trials", "12", "--results", folder)
+    assert call("tune", str(space), *words, "--noise", "0.1").code == 0
+    with Store(folder) as store:
+        winner = best_trial(store.trials(1))
+    assert winner is not None
+    rows = [line.split() for line in call("show", folder, "--study", "1").out.splitlines()]
+    listed = [row[0] for row in rows if row and row[0].isdecimal()]
+    assert len(listed) == 12
+    assert listed[0] == str(winner.number)
 
 
 def test_show_lists_studies(call: Call, results: Path, found: list[Best]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.database.studies import DEFAULT, add, config, failed, info, timed
 from tuner.backends import Measurement, Status
-from tuner.database import Filter, Store, best_trial, records, select
+from tuner.database import REMEASURED, Filter, Store, best_trial, records, select
 from tuner.runtime.errors import TunerError
 
 OLD = {"kernel_hash": "k0", "model_version": 1}
@@ -19,6 +19,17 @@ def test_the_record_is_the_fastest_correct_trial(store: Store) -> None:
     assert best.study.id == 1
     assert best.trials == 5
     assert best.default_latency_us == 9
+
+
+def test_a_trial_that_was_measured_again_goes_before_lucky_ones(store: Store) -> None:
+    again = timed(5.2, figures={REMEASURED: {"latency_us": 5.0}})
+    add(store, info(), (config(4), timed(4.9)), (config(8), again))
+    add(store, info(), (config(16), timed(4.8)))
+    (best,) = records(store)
+    assert (best.study.id, best.trial.config, best.trial.latency_us) == (1, config(8), 5.2)
+    add(store, info(), (config(2), timed(5.1, figures=again.figures)))
+    (best,) = records(store)
+    assert best.trial.config == config(2)
 
 
 def test_of_equals_the_first_is_the_record(store: Store) -> None:

@@ -78,6 +78,14 @@ def test_a_config_that_is_there_keeps_number_and_figures_and_takes_the_outcome(
     ]
 
 
+def test_a_config_that_is_there_takes_new_figures(store: Store) -> None:
+    first, second = {"flops": 9, "programs": None}, {"flops": 9, "programs": None, "samples": 3}
+    study = add(store, info(), (config(1), timed(5, figures=first)))
+    (updated,) = store.append(study.id, [(config(1), timed(6, figures=second))])
+    assert (updated.number, updated.latency_us, updated.figures) == (0, 6, second)
+    assert store.trials(study.id) == [updated]
+
+
 def test_what_is_appended_together_is_there_together_or_not_at_all(store: Store) -> None:
     study = store.start(info())
     with pytest.raises(TypeError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from tuner.backends import Measurement
 from tuner.database import Store, Trial
+from tuner.execution import SerialExecutor
 from tuner.job import Outcome
 
 Tune = Callable[..., Outcome]
@@ -20,3 +22,18 @@ def stored(outcome: Outcome) -> list[Trial]:
 
 def keys(trials: list[Trial]) -> list[str]:
     return [json.dumps(trial.config, sort_keys=True) for trial in trials]
+
+
+class Late(SerialExecutor):
+    """Brings several at a time, the oldest or the newest first, as workers may."""
+
+    capacity = 4
+    size = 4
+    newest = False
+
+    def wait(self, timeout_s: float | None = None) -> list[Measurement]:
+        found = []
+        for _ in range(min(self.size, len(self._waiting))):
+            self._waiting.rotate(1 if self.newest else 0)
+            found += super().wait()
+        return found

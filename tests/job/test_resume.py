@@ -90,6 +90,31 @@ def test_resuming_what_is_complete_measures_nothing(tune_small: Tune) -> None:
     assert (more.study, more.trials, more.measured) == (first.study, 12, 4)
 
 
+@pytest.mark.parametrize("rules", [{"patience": 4}, {"target_us": 17.0}])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_rule_ends_a_resumed_job_where_it_would_have_ended(
+    tune_small: Tune, rules: dict[str, Any], sampler: str
+) -> None:
+    settings: dict[str, Any] = {"trials": 20, "sampler": sampler, "seed": 6, **rules}
+    whole = tune_small(**settings)
+    assert whole.stopped_by in rules or whole.stopped_by == "target"
+    assert 3 < whole.trials < 20
+    stopped = tune_small(**settings, progress=interrupt_after(2))
+    assert (stopped.stopped_by, stopped.trials) == ("interrupted", 2)
+    resumed = tune_small(**settings, resume=True)
+    assert (resumed.study, resumed.stopped_by) == (stopped.study, whole.stopped_by)
+    assert keys(stored(resumed)) == keys(stored(whole))
+    again = tune_small(**settings, resume=True)
+    assert (again.stopped_by, again.measured) == (whole.stopped_by, 0)
+
+
+def test_a_stopped_job_goes_on_with_more_patience(tune_small: Tune) -> None:
+    first = tune_small(trials=20, patience=3, sampler="random")
+    assert first.stopped_by == "patience"
+    more = tune_small(trials=20, sampler="random", resume=True)
+    assert (more.study, more.stopped_by, more.trials) == (first.study, "trials", 20)
+
+
 def test_the_best_of_an_unchecked_job_is_checked_when_resumed(
     tune_small: Tune, tmp_path: Path
 ) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.backends.small_kernel import CONFIGS, KERNEL, line_of, write_space
-from tests.job.jobs import Tune, keys, stored
-from tuner.backends import Measurement, Status
+from tests.job.jobs import Late, Tune, keys, stored
+from tuner.backends import Status
 from tuner.database import Store
-from tuner.execution import SerialExecutor
 from tuner.job import Progress, run
 from tuner.runtime.errors import TunerError
 
@@ -84,21 +83,6 @@ def test_the_same_seed_gives_the_same_trials(tune_small: Tune) -> None:
         [(t.number, t.config, t.latency_us) for t in stored(tune_small(trials=15))] for _ in "ab"
     )
     assert first == second
-
-
-class Late(SerialExecutor):
-    """Brings several at a time, the oldest or the newest first, as workers may."""
-
-    capacity = 4
-    size = 4
-    newest = False
-
-    def wait(self, timeout_s: float | None = None) -> list[Measurement]:
-        found = []
-        for _ in range(min(self.size, len(self._waiting))):
-            self._waiting.rotate(1 if self.newest else 0)
-            found += super().wait()
-        return found
 
 
 def test_trials_do_not_depend_on_when_results_arrive(

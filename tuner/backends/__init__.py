@@ -14,6 +14,7 @@ from tuner.backends.base import (
     evaluate,
     on_device,
 )
+from tuner.backends.repeats import Repeats, Summary, summarize
 from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
@@ -26,11 +27,14 @@ __all__ = [
     "Measurement",
     "Mismatch",
     "Problem",
+    "Repeats",
     "Status",
+    "Summary",
     "evaluate",
     "load_backend",
     "make_backend",
     "on_device",
+    "summarize",
 ]
 
 REPLAY = "replay"
@@ -48,10 +52,19 @@ def make_backend(problem: Problem) -> Backend:
     if problem.backend == REPLAY:
         from tuner.backends.replay import ReplayBackend
 
-        return ReplayBackend(problem)
+        return _with_noise(ReplayBackend(problem), problem)
     from tuner.backends.simulator import SimulatorBackend
 
-    return SimulatorBackend(problem)
+    return _with_noise(SimulatorBackend(problem), problem)
+
+
+def _with_noise(backend: Backend, problem: Problem) -> Backend:
+    share = float(problem.options.get("noise", 0.0))
+    if share == 0.0:
+        return backend
+    from tuner.backends.noise import Noisy
+
+    return Noisy(backend, share, int(problem.options.get("noise_seed", 0)))
 
 
 def load_backend(problem: Problem, made: Backend | None = None) -> Backend:

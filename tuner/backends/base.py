@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from tuner.backends.repeats import Repeats, summarize
 from tuner.kernel import MODULE, KernelSource
 from tuner.neuroncore import Device, device, device_from_source, device_source
 from tuner.runtime.rules import Config
@@ -91,6 +92,7 @@ class Candidate:
         timed: Whether to time it; a candidate may be checked only.
         limit_us: A backend need not time what it can show to be slower than this: it then gives no
             latency but a lower bound, figure `bound_us`.
+        repeats: How many samples to take where the backend's times vary; None takes one.
     """
 
     number: int
@@ -98,6 +100,7 @@ class Candidate:
     verify_with: tuple[Argument, ...] | None = None
     timed: bool = True
     limit_us: float | None = None
+    repeats: Repeats | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,11 @@ class Measurement:
     Attributes:
         kind: "simulated" or "measured".
         latency_us: Time of one run in microseconds; None unless the status is `correct` and it was
-            timed: it need not be where it is slower than the candidate's limit.
+            timed: it need not be where it is slower than the candidate's limit. Of repeated
+            samples their median.
         reason: Why it failed, in one line.
-        figures: What else the backend says: busy times, bytes, memory.
+        figures: What else the backend says: busy times, bytes, memory; of repeated samples
+            `samples`, `spread_us` and `ci_us` as in `Summary`.
         verified: Whether its numbers were checked and right.
         host_s: Wall-clock seconds of the worker by phase.
     """
@@ -151,10 +156,12 @@ class Capabilities:
     Attributes:
         kind: "simulated" or "measured".
         batch: Candidates that a worker takes at a time.
+        noisy: Whether the time of one config varies from sample to sample.
     """
 
     kind: str
     batch: int
+    noisy: bool = False
 
 
 class Backend(Protocol):
@@ -172,7 +179,7 @@ class Backend(Protocol):
         """Runs the config on random numbers of `candidate.verify_with`; None means it is right."""
 
     def measure(self, artifact: Any) -> tuple[float | None, dict[str, Any]]:
-        """Returns the latency in microseconds and further figures."""
+        """Returns one sample of the latency in microseconds, and further figures."""
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns everything that the times depend on besides workload and config."""
@@ -197,7 +204,7 @@ def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
                 status, reason = Status.CORRECTNESS, str(mismatch)
                 return Measurement(candidate.number, status, kind, reason=reason, host_s=host_s)
         phase = "measure"
-        latency_us, figures = backend.measure(artifact) if candidate.timed else (None, {})
+        latency_us, figures = _sampled(backend, artifact, candidate)
         _lap(host_s, phase, clock)
     except (Exception, SystemExit) as error:
         _lap(host_s, phase, clock)
@@ -217,6 +224,25 @@ def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
         verified=candidate.verify_with is not None,
         host_s=host_s,
     )
+
+
+def _sampled(
+    backend: Backend, artifact: Any, candidate: Candidate
+) -> tuple[float | None, dict[str, Any]]:
+    """Times a candidate, as often as it is worth where times vary."""
+    if not candidate.timed:
+        return None, {}
+    latency_us, figures = backend.measure(artifact)
+    rule = candidate.repeats
+    if rule is None or latency_us is None or not backend.capabilities().noisy:
+        return latency_us, figures
+    samples = [latency_us]
+    while not rule.enough(samples):
+        latency_us, _ = backend.measure(artifact)
+        assert latency_us is not None  # an artifact is hopeless from the start or never
+        samples.append(latency_us)
+    told = summarize(samples)
+    return told.median_us, {**figures, **told.figures()}
 
 
 def _lap(host_s: dict[str, float], phase: str, since: float) -> float:

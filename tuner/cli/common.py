@@ -18,6 +18,7 @@ __all__ = [
     "settings",
     "simulator_options",
     "table",
+    "time_of",
 ]
 
 INTERRUPTED = 130
@@ -54,6 +55,24 @@ def microseconds(value: float | None, kind: str, error_percent: float | None = N
     number = f"{value:,.1f} us" if value < 10_000 else f"{value / 1000:,.2f} ms"
     error = "" if error_percent is None else f" +- {error_percent:.0f} %"
     return f"{number}{error} ({kind})"
+
+
+def time_of(latency_us: float | None, kind: str, figures: Mapping[str, Any]) -> str:
+    """Writes a measurement's time: its error, how many samples it is the median of, and how well
+    that many tell it, where that is another error.
+    """
+    from tuner.backends.repeats import half_width_percent
+
+    error, samples = error_of(figures), figures.get("samples", 1)
+    told = microseconds(latency_us, kind, error)
+    if latency_us is None or samples < 2:
+        return told
+    half = half_width_percent(latency_us, figures)
+    sampled = "" if half is None else f" +- {half:.1f} %"
+    time, _, _ = told.rpartition(" (")
+    if error is None:
+        return f"{time}{sampled} ({kind}, median of {samples})"
+    return f"{time} ({kind}, median of {samples}{sampled})"
 
 
 def named_device(name: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tuner.cli.common import error_of, microseconds, named_device, settings, table
+from tuner.cli.common import error_of, microseconds, named_device, settings, table, time_of
 
 
 def _filters(command: Any) -> Any:
@@ -65,14 +65,24 @@ def show(
 
 def _time(trial: Any, kind: str) -> str:
     if trial.latency_us is not None:
-        return microseconds(trial.latency_us, kind, error_of(trial.figures))
+        return time_of(trial.latency_us, kind, trial.figures)
     bound_us = trial.figures.get("bound_us")
     return "-" if bound_us is None else f"over {microseconds(bound_us, 'bound')}"
 
 
 def _show_trials(study: Any, trials: list[Any]) -> None:
+    from tuner.database import REMEASURED
+
     info = study.info
-    ranked = sorted(trials, key=lambda t: (t.latency_us is None, t.latency_us or 0.0, t.number))
+    ranked = sorted(
+        trials,
+        key=lambda t: (
+            t.latency_us is None,
+            REMEASURED not in t.figures,
+            t.latency_us or 0.0,
+            t.number,
+        ),
+    )
     rows = [
         [
             str(trial.number),

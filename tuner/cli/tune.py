@@ -12,12 +12,12 @@ import click
 from tuner.cli.common import (
     INTERRUPTED,
     device_option,
-    error_of,
     microseconds,
     results_option,
     settings,
     simulator_options,
     table,
+    time_of,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +74,24 @@ LINE_EVERY = 0.1
 @click.option(
     "--timeout-s", default=60.0, show_default=True, help="Seconds that one config may take."
 )
+@click.option(
+    "--noise",
+    default=0.0,
+    show_default=True,
+    help="Adds noise to exact times, as a share of them, e.g. 0.03.",
+)
+@click.option(
+    "--repeats",
+    default=20,
+    show_default=True,
+    help="Samples of one config at most, where times vary.",
+)
+@click.option(
+    "--remeasure",
+    default=5,
+    show_default=True,
+    help="Fastest configs measured again in turns at the end, where times vary.",
+)
 @results_option
 @click.option("--resume", is_flag=True, help="Go on with the newest study of this workload.")
 def tune(kernel: str, shape: str, **options: Any) -> int:
@@ -97,7 +115,8 @@ class progress_shown:  # noqa: N801 - a context manager
 
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
-        self._printed = -1.0
+        self._last: Progress | None = None
+        self._printed = float("-inf")
         self._note = ""
         if sys.stderr.isatty():
             from rich import progress
@@ -121,9 +140,11 @@ class progress_shown:  # noqa: N801 - a context manager
             )
         return self._show
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif error is None and self._last is not None and self._last.done > self._printed:
+            self._say(_line(self._doing, self._last))
 
     def _say(self, line: str) -> None:
         if self._bar is not None:
@@ -132,20 +153,25 @@ class progress_shown:  # noqa: N801 - a context manager
             click.echo(line, err=True)
 
     def _show(self, state: Progress) -> None:
-        if state.note not in ("", self._note):
-            self._say(state.note)
-        self._note = state.note
-        fields = _fields(state)
+        if state.note:
+            if state.note != self._note:
+                self._say(state.note)
+            self._note = state.note
+            return
+        self._last = state
         if self._bar is not None:
+            fields = _fields(state)
             self._bar.update(self._task, completed=state.done, total=state.trials, **fields)
             return
-        share = state.done / state.trials
-        if share - self._printed >= LINE_EVERY or state.done >= state.trials or state.stopping:
-            self._printed = share
-            line = f"{self._doing} {state.done}/{state.trials} " + " ".join(
-                v for v in fields.values() if v
-            )
-            click.echo(line, err=True)
+        step = LINE_EVERY * state.trials
+        if state.done - self._printed >= step or state.done >= state.trials or state.stopping:
+            self._printed = state.done
+            self._say(_line(self._doing, state))
+
+
+def _line(doing: str, state: Progress) -> str:
+    told = " ".join(value for value in _fields(state).values() if value)
+    return f"{doing} {state.done}/{state.trials} {told}"
 
 
 def _fields(state: Progress) -> dict[str, str]:
@@ -173,13 +199,13 @@ _STOPPED = {
     "trials": "all trials were used",
     "exhausted": "every valid config was tried",
     "time": "the time was over (--max-s {max_s})",
-    "target": "the target is reached ({target_us} us)",
+    "target": "a config reaches {target_us:,.1f} us (target)",
     "patience": "no config was more than 0.1 % faster in {patience} trials",
     "interrupted": "Ctrl-C",
 }
 
 
-def _search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]:
+def search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]:
     """Says how the search was guided and what ended it."""
     rows = []
     if outcome.seeds:
@@ -194,12 +220,14 @@ def _search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]
 
 
 def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
-    def time_of(trial: Any) -> str:
+    from tuner.database import REMEASURED
+
+    def told(trial: Any) -> str:
         if trial is None:
             return "not tried"
         if trial.latency_us is None:
             return f"{trial.status}: {trial.reason}"
-        return microseconds(trial.latency_us, outcome.kind, error_of(trial.figures))
+        return time_of(trial.latency_us, outcome.kind, trial.figures)
 
     failed, folder = failures_told(outcome.failures), shlex.quote(options["results"])
     rate = outcome.measured / outcome.elapsed_s if outcome.elapsed_s else 0.0
@@ -212,13 +240,18 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
             f"{outcome.trials} of {outcome.valid_configs:,} configs; failed: {failed or 'none'}",
         ],
         ["rate", f"{rate:.1f} trials/s ({outcome.measured} in {outcome.elapsed_s:.1f} s)"],
-        *_search_rows(outcome, options),
+        *search_rows(outcome, options),
         ["default config", settings(default.config) if default else "-"],
-        ["default time", time_of(default)],
+        ["default time", told(default)],
         ["best config", settings(best.config) if best else "-"],
-        ["best time", time_of(best) if best else "-"],
+        ["best time", told(best) if best else "-"],
     ]
     if best is not None:
+        searched = best.figures.get(REMEASURED)
+        if searched is not None:
+            then = {**best.figures, **searched}
+            before = time_of(searched["latency_us"], outcome.kind, then)
+            rows.append(["best re-measured", f"yes, in turns with its rivals; before: {before}"])
         checked = "yes" if best.verified else f"no, {outcome.unverified or 'not checked'}"
         rows.append(["best verified", checked])
     if outcome.speedup is not None:
@@ -231,8 +264,9 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
         rows.append(["still to find", outcome.doubt])
     if outcome.exhausting_s is not None:
         count = outcome.valid_configs
-        told = f"all {count:,} configs would take about {outcome.exhausting_s:.0f} s"
-        rows.append(["exhausting", f"{told}: --sampler exhaustive --trials {count}"])
+        seconds = max(outcome.exhausting_s, 1.0)
+        offer = f"all {count:,} configs would take about {seconds:.0f} s"
+        rows.append(["exhausting", f"{offer}: --sampler exhaustive --trials {count}"])
     rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     if outcome.interrupted:
         rows.append(["next", "interrupted: the same command with --resume goes on"])

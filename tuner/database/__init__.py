@@ -1,11 +1,12 @@
 """The database: studies, trials, records, and their export."""
 
 from tuner.database.lock import locked
-from tuner.database.records import Best, Filter, best_trial, records, select
+from tuner.database.records import REMEASURED, Best, Filter, best_trial, records, select
 from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
 from tuner.database.tables import Exported, export, table_kernel
 
 __all__ = [
+    "REMEASURED",
     "Best",
     "Exported",
     "Filter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,10 @@ from tuner.database.store import Store, Study, Trial
 from tuner.runtime.errors import TunerError
 from tuner.space import parse_sizes
 
-__all__ = ["Best", "Filter", "best_trial", "records", "select"]
+__all__ = ["REMEASURED", "Best", "Filter", "best_trial", "records", "select"]
+
+REMEASURED = "searched"
+"""Figure of a trial that was measured again after the search: what the search had been told."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,17 @@ def select(store: Store, wanted: Filter) -> list[Study]:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Returns the fastest correct trial; of equals the first."""
+    """Returns the fastest correct trial; of equals the first.
+
+    Trials that were measured again go before all others: the fastest of many noisy times is too low
+    to be compared with them.
+    """
     timed = [t for t in trials if t.status == Status.CORRECT and t.latency_us is not None]
-    return min(timed, key=lambda t: (t.latency_us, t.number), default=None)
+    return min(timed, key=lambda t: (*_rank(t), t.number), default=None)
+
+
+def _rank(trial: Trial) -> tuple[bool, float]:
+    return REMEASURED not in trial.figures, trial.latency_us or math.inf
 
 
 def records(store: Store, wanted: Filter | None = None) -> list[Best]:
@@ -102,8 +114,6 @@ def _best_of(store: Store, studies: Sequence[Study]) -> Best | None:
         for trial in trials:
             if trial.config == study.info.default:
                 default = trial.latency_us
-        if fastest is not None and (
-            best is None or (fastest.latency_us or 0) < (best[1].latency_us or 0)
-        ):
+        if fastest is not None and (best is None or _rank(fastest) < _rank(best[1])):
             best = (study, fastest)
     return None if best is None else Best(best[0], best[1], default, count)

@@ -187,8 +187,8 @@ class Store:
     def append(self, study: int, done: Iterable[tuple[Config, Measurement]]) -> list[Trial]:
         """Commits finished trials together, numbered as they come, and returns them.
 
-        A trial whose config is there already keeps its number and its figures and takes the new
-        outcome.
+        A trial whose config is there already keeps its number and takes the new outcome, and its
+        figures where it has any.
         """
         query = (
             "INSERT INTO trials (study, number, config, status, latency_us, reason, verified, "
@@ -196,7 +196,8 @@ class Store:
             "(:study, (SELECT COUNT(*) FROM trials WHERE study = :study), :config, :status, "
             ":latency_us, :reason, :verified, :figures, :host_s, :finished_at) "
             "ON CONFLICT (study, config) DO UPDATE SET status = excluded.status, reason = "
-            "excluded.reason, latency_us = excluded.latency_us, verified = excluded.verified "
+            "excluded.reason, latency_us = excluded.latency_us, verified = excluded.verified, "
+            "figures = iif(excluded.figures = '{}', figures, excluded.figures) "
             "RETURNING *"
         )
         with _readable_errors(self.path), self._connection:

@@ -21,9 +21,13 @@ from tuner.space import INACTIVE, SearchSpace
 if TYPE_CHECKING:
     from tuner.backends.recording import Recording
 
-__all__ = ["Prior", "find_prior"]
+__all__ = ["EXHAUSTIVE", "MAX_SIMULATED", "UNGUIDED", "Prior", "find_prior"]
 
 NONE, SIMULATOR, REPLAY = "none", "simulator", "replay"
+EXHAUSTIVE = "exhaustive"
+UNGUIDED = (EXHAUSTIVE, "random")
+"""Samplers that take no prior."""
+
 MAX_SIMULATED = 20_000
 POLL_S = 0.25
 MISSING = -2
@@ -48,10 +52,13 @@ class Prior:
     times: Times | None = None
     elapsed_s: float = 0.0
 
-    def __str__(self) -> str:
+    def told(self, sampler: str) -> str:
+        """Says in one line what it is and what it took."""
+        if sampler in UNGUIDED:
+            return f"{self.source}: the sampler {sampler} takes none"
         times = np.empty(0) if self.times is None else self.times
         known, failed = np.count_nonzero(~np.isnan(times)), np.count_nonzero(np.isinf(times))
-        failing = f", {failed:,} of them fail" if failed else ""
+        failing = f", {failed:,} of them failing" if failed else ""
         counts = f"{known:,} of {len(times):,} configs known{failing}"
         return f"{self.source}: {counts}; took {self.elapsed_s:.1f} s"
 
@@ -63,7 +70,7 @@ class Prior:
         start: Callable[[Problem], Executor],
         stop: threading.Event,
     ) -> Prior:
-        """Returns the prior with its times: those that the simulator gives, where it is to tell.
+        """Returns the prior with the times that the simulator gives.
 
         Args:
             space: The job's configs; of more than `MAX_SIMULATED` so many, drawn uniformly.
@@ -75,8 +82,6 @@ class Prior:
         Raises:
             KeyboardInterrupt: `stop` was set.
         """
-        if self.times is not None:
-            return self
         clock = time.monotonic()
         times = np.full(len(space), np.nan)
         executor = start(_on_simulator(problem))

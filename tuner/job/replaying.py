@@ -15,7 +15,14 @@ from tuner.backends.recording import Recording, read_recording
 from tuner.database import Store, StudyInfo, Trial
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.run import tune
-from tuner.job.settings import SERIAL, Job, Prepared, other_options
+from tuner.job.settings import (
+    SERIAL,
+    Job,
+    Prepared,
+    noise_options,
+    other_options,
+    repeat_settings,
+)
 from tuner.kernel import KernelSource
 from tuner.runtime.errors import TunerError
 from tuner.space import Workload
@@ -122,7 +129,7 @@ def prepare_replay(job: Job) -> Prepared:
         arguments=(),
         device=recording.device or "unknown",
         backend=REPLAY,
-        options={"recording": recording},
+        options={"recording": recording, **noise_options(job)},
     )
     backend = make_backend(problem)
     workload = Workload(recording.name, (), "")
@@ -136,7 +143,7 @@ def prepare_replay(job: Job) -> Prepared:
         fingerprint=backend.fingerprint(),
         rules={},
         default=recording.space.config(recording.space.default),
-        settings={"seed": job.seed, "sampler": job.sampler},
+        settings={"seed": job.seed, "sampler": job.sampler} | repeat_settings(job, backend),
         command=_command(job),
         roofline_us=0.0,
     )

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import REPLAY, Candidate, Measurement, Problem, Status
+from tuner.backends import REPLAY, Candidate, Measurement, Problem, Repeats, Status
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
+from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
-from tuner.job.prior import Prior, find_prior
+from tuner.job.prior import EXHAUSTIVE, MAX_SIMULATED, UNGUIDED, Prior, find_prior
 from tuner.job.resuming import find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
@@ -30,9 +31,6 @@ from tuner.search import Search
 __all__ = ["tune"]
 
 POLL_S = 0.25
-EXHAUSTIVE = "exhaustive"
-UNGUIDED = (EXHAUSTIVE, "random")
-"""Samplers that a prior does not guide."""
 
 SEARCHED = "search"
 """Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
@@ -124,7 +122,7 @@ class _Run:
                     self._report()
                 search = self._search(executor)
                 self.stopped = time.monotonic()
-                self._verify_best(executor)
+                self._settle_best(executor)
             finally:
                 executor.close()
         if not self.interrupted.is_set():
@@ -136,13 +134,13 @@ class _Run:
         self._report()
 
     def _compute_prior(self) -> None:
-        if self.prior is None or self.sampler in UNGUIDED:
+        prepared, prior = self.prepared, self.prior
+        if prior is None or prior.times is not None or self.sampler in UNGUIDED:
             return
-        self.note = f"prior: {self.prior.source}"
+        self.note = f"prior: simulating {min(len(prepared.space), MAX_SIMULATED):,} configs"
         self._report()
-        prepared, seed = self.prepared, self.prepared.job.seed
-        self.prior = self.prior.simulated(
-            prepared.space, prepared.problem, seed, self._executor, self.interrupted
+        self.prior = prior.simulated(
+            prepared.space, prepared.problem, prepared.job.seed, self._executor, self.interrupted
         )
         self.note = ""
 
@@ -189,10 +187,14 @@ class _Run:
 
     def candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
         """Returns what to measure of a config, given the best time so far."""
-        if self.prepared.job.verify != "all":
-            return Candidate(number, config, limit_us=best_us)
-        check = self.prepared.verification_arguments(config)
-        return Candidate(number, config, check, limit_us=best_us)
+        repeats, limit_us = None, best_us
+        if self.prepared.noisy:
+            incumbent_us = incumbent_interval(self.known.values(), best_us)
+            repeats = Repeats(self.prepared.job.repeats, incumbent_us=incumbent_us)
+            limit_us = incumbent_us[1] if incumbent_us else best_us
+        verify = self.prepared.job.verify == "all"
+        check = self.prepared.verification_arguments(config) if verify else None
+        return Candidate(number, config, check, limit_us=limit_us, repeats=repeats)
 
     def check(self, number: int, trial: Trial) -> Candidate | None:
         """Returns what to check of a trial before it counts as correct; None if nothing."""
@@ -213,6 +215,21 @@ class _Run:
         self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
         self._report()
 
+    def _remeasure(self, executor: Executor) -> None:
+        """Times the fastest configs anew, in turns, where times vary."""
+        job, stopped = self.prepared.job, self.interrupted.is_set
+        count = job.remeasure if self.prepared.noisy else 0
+        while not stopped() and (trials := finalists(self.known.values(), count)):
+            configs = [trial.config for trial in trials]
+            found = remeasure(executor, configs, seed=job.seed, first=job.repeats, stopped=stopped)
+            if found is None:
+                return
+            for trial in self.store.append(self.study.id, outcomes(trials, found)):
+                self.known[_key(trial.config)] = trial
+            failed = [m for position, m in found.last.items() if position not in found.samples]
+            self.failures.update(measurement.status.value for measurement in failed)
+            self._report()
+
     def keep_check(self, trial: Trial, checked: Measurement) -> Trial:
         """Commits what the check of a trial found, and returns the trial: a wrong one loses its
         time. Where the check itself fails, the trial stays as it is, unverified.
@@ -229,9 +246,12 @@ class _Run:
             self._report()
         return trial
 
-    def _verify_best(self, executor: Executor) -> None:
-        """Checks the fastest config; one that is wrong loses its time, and the next is checked."""
+    def _settle_best(self, executor: Executor) -> None:
+        """Times the fastest configs anew where times vary and checks the fastest; one that is wrong
+        loses its time, and it is the turn of the next.
+        """
         while not self.interrupted.is_set():
+            self._remeasure(executor)
             best = best_trial(list(self.known.values()))
             check = None if best is None else self.check(0, best)
             if best is None or check is None:
@@ -294,7 +314,7 @@ class _Run:
             chance_of_better=chance,
             doubt=sentence,
             seeds=tuple(self.seeds),
-            prior=self._prior_told(),
+            prior=self.prior.told(self.sampler) if self.prior is not None else "",
             exhausting_s=exhausting_s(
                 len(prepared.space),
                 prepared.job.trials,
@@ -305,11 +325,6 @@ class _Run:
             ),
             ask_s=search.ask_s,
         )
-
-    def _prior_told(self) -> str:
-        if self.prior is not None and self.sampler in UNGUIDED:
-            return f"{self.prior.source}: the sampler {self.sampler} takes none"
-        return str(self.prior or "")
 
 
 def _key(config: Config) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tuner.backends import Candidate, Measurement
-from tuner.database import Trial
+from tuner.database import REMEASURED, Trial
 from tuner.execution import Executor
 from tuner.job.stopping import Stopping
 from tuner.runtime.rules import Config
@@ -128,5 +128,9 @@ class Searching:
 
 
 def _told(trial: Trial) -> float | None:
-    """What the search learns: the time, or what it is at least where it was not worth timing."""
+    """What the search learns: the time, or what it is at least where it was not worth timing; of a
+    trial that was measured again what it learned then, so that a resumed search takes the same way.
+    """
+    if REMEASURED in trial.figures:
+        return float(trial.figures[REMEASURED]["latency_us"])
     return trial.latency_us if trial.latency_us is not None else trial.figures.get("bound_us")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import REPLAY, Problem, make_backend, on_device
+from tuner.backends import REPLAY, Backend, Problem, make_backend, on_device
 from tuner.database import StudyInfo, table_kernel
 from tuner.execution import LOCAL
 from tuner.kernel import read_kernel
@@ -19,7 +19,16 @@ from tuner.runtime.rules import DTYPE_BYTES, Config
 from tuner.search import SAMPLERS
 from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
 
-__all__ = ["SERIAL", "VERIFY", "Job", "Prepared", "other_options", "prepare"]
+__all__ = [
+    "SERIAL",
+    "VERIFY",
+    "Job",
+    "Prepared",
+    "noise_options",
+    "other_options",
+    "prepare",
+    "repeat_settings",
+]
 
 SERIAL = "serial"
 VERIFY = ("none", "best", "all")
@@ -54,6 +63,10 @@ class Job:
             after the default; a resumed study keeps the ones that it was started with.
         prior: Cheap times that guide the sampler: "simulator", the path of a recording, or "none".
             None takes the simulator where the backend measures kernels.
+        noise: Noise that is added to exact times, as a share of them; 0 adds none.
+        repeats: Samples of one config at most, where times vary.
+        remeasure: Fastest configs that are measured again, in turns, before one of them is named
+            the best; only where times vary, 0 for none.
     """
 
     kernel: str
@@ -78,15 +91,22 @@ class Job:
     patience: int | None = None
     warm_start: bool = True
     prior: str | None = None
+    noise: float = 0.0
+    repeats: int = 20
+    remeasure: int = 5
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("seed", 0), ("workers", 1)):
+        counts = {"trials": 1, "seed": 0, "workers": 1, "repeats": 1, "remeasure": 0}
+        for name, least in counts.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise TunerError(f"{name}={value!r}: expected a whole number from {least}")
         if not self.timeout_s > 0:  # nor NaN
             raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
         self._check_stopping()
+        noise: Any = self.noise
+        if not (isinstance(noise, int | float) and 0 <= noise <= 1):
+            raise TunerError(f"noise={noise!r}: expected a share from 0 to 1, e.g. 0.03")
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
         if self.sampler not in SAMPLERS:
@@ -122,6 +142,11 @@ class Prepared:
         """Where the search space is from."""
         return Path(self.job.kernel) if self.definition is None else self.definition.path
 
+    @property
+    def noisy(self) -> bool:
+        """Whether the times of one config vary."""
+        return "repeats" in self.info.settings
+
     def verification_arguments(self, config: Config) -> tuple[Argument, ...]:
         """Returns the tensors on which a config is checked."""
         if self.definition is None:
@@ -155,6 +180,7 @@ def prepare(job: Job) -> Prepared:
             "policy": job.policy,
             "cores_busy": job.cores_busy,
             "on_overflow": job.on_overflow,
+            **noise_options(job),
         },
     )
     backend = make_backend(problem)
@@ -170,11 +196,23 @@ def prepare(job: Job) -> Prepared:
         fingerprint={**backend.fingerprint(), "space_hash": definition.space_hash},
         rules={"kernel": table_kernel(definition), "device": core.facts()},
         default=space.config(space.default),
-        settings={"seed": job.seed, "sampler": job.sampler},
+        settings={"seed": job.seed, "sampler": job.sampler} | repeat_settings(job, backend),
         command=_command(job, workload),
         roofline_us=core.roofline_us(flops, moved, DTYPE_BYTES[workload.dtype]),
     )
     return Prepared(job, definition, workload, space, problem, info)
+
+
+def noise_options(job: Job) -> dict[str, Any]:
+    """Returns the options of a problem that add noise to exact times."""
+    return {"noise": job.noise, "noise_seed": job.seed} if job.noise else {}
+
+
+def repeat_settings(job: Job, backend: Backend) -> dict[str, Any]:
+    """Returns the settings of a study whose times vary."""
+    if not backend.capabilities().noisy:
+        return {}
+    return {"repeats": job.repeats, "remeasure": job.remeasure}
 
 
 def _command(job: Job, workload: Workload) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tuner.search import Search
 
-__all__ = ["GAIN", "Stopping", "doubt", "exhausting_s"]
+__all__ = ["GAIN", "Stopping", "doubt", "exhausting_s", "next_best", "unseen_share"]
 
 GAIN = 0.001
 """A config that is faster by no more than this share is no improvement."""
@@ -99,9 +100,9 @@ def doubt(
 
     A sampler with a model answers from it. Random configs are exchangeable: whatever their times,
     the next one is the best of all with a chance of one in all of them at most, and a share q of
-    better ones goes unseen by n with a chance of (1 - q)^n at most. Both hold as well where
-    patience ended the search, which looks at nothing but the order of the times (as good as), not
-    where a target did.
+    better ones goes unseen by n with a chance of (1 - q)^n at most. Both hold where patience ended
+    the search too, as it looks at the order of the times only (but for `GAIN`); not where a target
+    did.
 
     Args:
         search: The search, at its end.
@@ -116,21 +117,33 @@ def doubt(
     """
     if untried == 0:
         return 0.0, "no config is untried"
-    chance = search.chance_of_better(BETTER)
+    chance = search.chance_of_better(BETTER) if search.best_us is not None else None
     if chance is not None:
-        margin = f"an untried config is more than {BETTER:.0%} faster"
+        margin = f"an untried config is more than {_percent(BETTER)} faster"
         return chance, f"the sampler's model gives a {_percent(chance)} chance that {margin}"
     if sampler != "random" or drawn < 1 or rule == "target":
         return None, ""
-    share = 1 - (1 - CONFIDENCE) ** (1 / drawn)
     return None, (
-        f"the next random config is faster with a chance of at most {_percent(1 / (drawn + 1))}; "
-        f"with {CONFIDENCE:.0%} confidence at most {_percent(share)} of all configs are"
+        f"the next random config is faster with a chance of at most {_percent(next_best(drawn))}; "
+        f"with {_percent(CONFIDENCE)} confidence at most {_percent(unseen_share(drawn))} of all "
+        "configs are"
     )
 
 
+def next_best(drawn: int) -> float:
+    """Returns the chance, at most, that one more random config beats so many."""
+    return 1 / (drawn + 1)
+
+
+def unseen_share(drawn: int) -> float:
+    """Returns the share of configs, at most, that are better than the best of so many random ones,
+    with `CONFIDENCE`.
+    """
+    return 1 - math.pow(1 - CONFIDENCE, 1 / drawn)
+
+
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+    return f"{100 * share:.{0 if share >= 0.1 else 1}f}".removesuffix(".0") + " %"
 
 
 def exhausting_s(
