@@ -20,7 +20,8 @@ from tests.runtime.small_rules import (
 )
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config, Parameter, Rules, Value
-from tuner.space import INACTIVE, SearchSpace, enumeration
+from tuner.space import INACTIVE, SearchSpace
+from tuner.space.enumeration import walk
 
 P = parameter("p", [1, 2, 4], 2)
 FLAG = parameter("flag", [False, True], False)
@@ -138,7 +139,7 @@ def test_a_constraint_that_cannot_be_evaluated_is_an_error() -> None:
 
 
 def test_too_many_rows_name_the_largest_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enumeration, "MAX_ROWS", 5)
+    monkeypatch.setattr(walk, "MAX_ROWS", 5)
     with pytest.raises(TunerError, match=r"more than 5 configs are valid .*parameter 'p', 3"):
         SearchSpace(rules_of([P, FLAG]), SCOPE)
     assert len(SearchSpace(rules_of([P, FLAG], "p > 1"), SCOPE)) == 4
