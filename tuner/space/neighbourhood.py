@@ -104,11 +104,13 @@ class Neighbourhood:
     def _patterns(self) -> Bools:
         """Shape [patterns, parameters]: the different ways in which rows have no values."""
         optional = np.flatnonzero(self._radix.optional)
-        patterns = np.zeros((1, len(self._parameters)), bool)
-        if len(optional):
-            seen = np.unique(self._rows[:, optional] == INACTIVE, axis=0)
-            patterns = np.zeros((len(seen), len(self._parameters)), bool)
-            patterns[:, optional] = seen
+        bits = 1 << np.arange(len(optional), dtype=np.int64)  # at most 62, as codes fit in 63 bits
+        seen = np.zeros(0, np.int64)
+        for start in range(0, len(self._rows), CHUNK):
+            inactive = self._rows[start : start + CHUNK, optional] == INACTIVE
+            seen = np.union1d(seen, inactive @ bits)
+        patterns = np.zeros((len(seen), len(self._parameters)), bool)
+        patterns[:, optional] = seen[:, None] & bits
         return patterns
 
     @cached_property

@@ -140,9 +140,11 @@ class Condition:
         chosen = list(zip(self.earlier, indices, strict=True))
         if self.own is not None:
             chosen.append((self.own, own))
+        everywhere = bool(active.all())
         values = dict(self._scope)
         for column, index in chosen:
-            values[self.names.names[column]] = self.names.choices[column][index[active]]
+            at = index if everywhere else index[active]
+            values[self.names.names[column]] = self.names.choices[column][at]
         holds = np.full(len(own), self.vacuous)
         if self.later:
             with np.errstate(divide="raise", invalid="ignore", over="ignore"):
