@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tuner.runtime.errors import TunerError
 from tuner.runtime.expressions import MAX_DEPTH, MAX_TEXT, Expression, round_up
-from tuner.space.columns import COLUMNS
+from tuner.space.enumeration.columns import COLUMNS
 
 
 def python_value(text: str, values: dict[str, Any]) -> Any:

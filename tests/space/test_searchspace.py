@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pickle
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from tests.runtime.small_rules import (
     small_rules,
 )
 from tuner.runtime.errors import TunerError
-from tuner.runtime.rules import Config, Rules
-from tuner.space import INACTIVE, SearchSpace, enumeration
+from tuner.runtime.rules import Config, Parameter, Rules, Value
+from tuner.space import INACTIVE, SearchSpace
+from tuner.space.enumeration import walk
 
 P = parameter("p", [1, 2, 4], 2)
 FLAG = parameter("flag", [False, True], False)
@@ -136,7 +139,136 @@ def test_a_constraint_that_cannot_be_evaluated_is_an_error() -> None:
 
 
 def test_too_many_rows_name_the_largest_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enumeration, "MAX_ROWS", 5)
+    monkeypatch.setattr(walk, "MAX_ROWS", 5)
     with pytest.raises(TunerError, match=r"more than 5 configs are valid .*parameter 'p', 3"):
         SearchSpace(rules_of([P, FLAG]), SCOPE)
     assert len(SearchSpace(rules_of([P, FLAG], "p > 1"), SCOPE)) == 4
+
+
+def test_numbers_in_rising_order_are_ordered() -> None:
+    parameters = [P, FLAG, WORD, Parameter("falling", (3, 1, 2), 3)]
+    space = SearchSpace.of_rows(parameters, [[0, 0, 0, 0]])
+    assert space.ordered.tolist() == [True, False, False, False]
+    assert space.counts.tolist() == [3, 2, 2, 3]
+
+
+@given(small_rules(), st.integers(0, 9), st.randoms(use_true_random=False))
+def test_a_sample_has_no_row_twice_and_none_taken(rules: Rules, count: int, random: Random) -> None:
+    space = opened(rules)
+    taken = np.array([random.random() < 0.5 for _ in range(len(space))])
+    drawn = space.sample(np.random.default_rng(random.randrange(100)), count, taken)
+    assert min(count, int((~taken).sum())) == len(drawn) == len(set(drawn.tolist()))
+    assert not taken[drawn].any()
+
+
+@pytest.mark.parametrize(("count", "free"), [(3, 1000), (40, 100), (3, 20)])
+def test_a_sample_is_uniform(count: int, free: int) -> None:
+    space = SearchSpace.of_values({"p": list(range(1000))})
+    taken = np.arange(1000) >= free
+    generator = np.random.default_rng(0)
+    times = np.zeros(1000)
+    for _ in range(2000):
+        np.add.at(times, space.sample(generator, count, taken), 1)
+    expected = 2000 * count / free
+    chi_square = ((times[:free] - expected) ** 2 / expected).sum()
+    assert not times[free:].any()
+    assert abs(chi_square - free) < 5 * np.sqrt(2 * free)
+
+
+def test_a_sample_of_all_is_a_permutation() -> None:
+    space = SearchSpace.of_values({"p": list(range(50))})
+    drawn = space.sample(np.random.default_rng(0), 60)
+    assert sorted(drawn.tolist()) == list(range(50))
+    assert drawn.tolist() != list(range(50))
+
+
+@given(small_rules(), st.randoms(use_true_random=False))
+def test_explicit_rows_may_come_in_any_order(rules: Rules, random: Random) -> None:
+    space = opened(rules)
+    order = random.sample(range(len(space)), len(space))
+    explicit = SearchSpace.of_rows(space.parameters, space.rows[order])
+    assert explicit.rows.tolist() == space.rows.tolist()
+    assert explicit.rows_of(space.rows[order]).tolist() == order
+    assert [explicit.row(space.config(row)) for row in order] == order
+
+
+def test_explicit_rows_start_at_the_default_or_near_it() -> None:
+    rows = [[0, INACTIVE], [1, 0], [2, 1]]
+    assert SearchSpace.of_rows([P, WORD], rows).default == 1
+    assert SearchSpace.of_rows([P, WORD], rows, {"p": 1}).default == 0
+    assert SearchSpace.of_rows([P, WORD], rows, {"p": 4, "word": "x"}).default == 1
+    assert SearchSpace.of_rows([P, WORD], rows[2:]).default == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ([], r"rows of shape \(0,\): expected one row or more of 2 value indices"),
+        ([[0]], r"rows of shape \(1, 1\)"),
+        ([[0, 0], [3, 0]], r"row 1: \[3, 0\] is outside the values"),
+        ([[0, 0], [1, 0], [0, 0]], "rows 0 and 2 are the same config"),
+    ],
+)
+def test_explicit_rows_that_are_wrong(rows: list[list[int]], error: str) -> None:
+    with pytest.raises(TunerError, match=error):
+        SearchSpace.of_rows([P, WORD], np.array(rows, int))
+
+
+def test_a_default_that_is_no_value() -> None:
+    with pytest.raises(TunerError, match="unknown default of parameter 'p': '3'"):
+        SearchSpace.of_rows([Parameter("p", (1, 2), 3)], [[0]])
+    with pytest.raises(TunerError, match="unknown value of parameter 'p': '3'"):
+        SearchSpace.of_values({"p": [1, 2]}).nearest({"p": 3})
+
+
+def test_a_space_of_values() -> None:
+    space = SearchSpace.of_values(
+        {"p": [4, 1, 2], "word": ["x", "y"]}, ["p < 4 or word == 'y'"], {"p": 2}, {"word": "p > 1"}
+    )
+    expected: list[Config] = [
+        {"p": 1},
+        {"p": 2, "word": "x"},
+        {"p": 2, "word": "y"},
+        {"p": 4, "word": "y"},
+    ]
+    assert [space.config(row) for row in range(len(space))] == expected
+    assert space.config(space.default) == {"p": 2, "word": "x"}
+
+
+@pytest.mark.parametrize(
+    ("values", "constraints", "more", "error"),
+    [
+        ({}, [], {}, "parameters: expected at least one"),
+        ({"p": []}, [], {}, r"parameters\.p\.values: expected 1 to 1000 values of one type"),
+        ({"p": [1, "x"]}, [], {}, r"parameters\.p\.values: expected 1 to 1000"),
+        ({"p": [1, 1]}, [], {}, r"parameters\.p\.values: a value stands twice"),
+        ({"p": [1]}, ["q > 1"], {}, r"unknown name in constraints\[0\]: 'q'"),
+        ({"p": [1]}, ["p >"], {}, r"constraints\[0\]: 'p >' is not an expression"),
+        ({"p": [1]}, ["p > 1"], {}, "no config is valid here: 'p > 1'"),
+        ({"p": [1]}, [], {"default": {"p": 2}}, r"parameters\.p\.default: 2 is none of"),
+        ({"p": [1]}, [], {"default": {"q": 2}}, "unknown parameter in default: 'q'"),
+        ({"p": [1]}, [], {"when": {"q": "p > 1"}}, "unknown parameter in when: 'q'"),
+        (
+            {"p": [1], "q": [1]},
+            [],
+            {"when": {"p": "q > 1"}},
+            r"unknown name in parameters\.p\.when",
+        ),
+    ],
+)
+def test_a_space_of_wrong_values(
+    values: dict[str, list[Value]], constraints: list[str], more: Any, error: str
+) -> None:
+    with pytest.raises(TunerError, match=error):
+        SearchSpace.of_values(values, constraints, **more)
+
+
+@given(small_rules())
+def test_a_space_can_be_pickled(rules: Rules) -> None:
+    space = opened(rules)
+    assert 0 <= space.default < len(space)
+    again = pickle.loads(pickle.dumps(space))
+    assert again.rows.tolist() == space.rows.tolist()
+    assert again.codes.tolist() == space.codes.tolist()
+    assert again.default == space.default
+    assert again.neighbours(0).tolist() == space.neighbours(0).tolist()

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import INTERRUPTED, error_of, microseconds, settings, table
-from tuner.cli.tune import failures_told, progress_shown
+from tuner.cli.common import INTERRUPTED, microseconds, settings, table, time_of
+from tuner.cli.tune import failures_told, progress_shown, search_rows, tune
 
 if TYPE_CHECKING:
     from tuner.job import Replay
+
+SEARCH = (
+    "seed",
+    "sampler",
+    "max_s",
+    "target_us",
+    "patience",
+    "prior",
+    "noise",
+    "repeats",
+    "remeasure",
+)
+"""Options that are those of `nki-tuner tune`."""
 
 AFTER = (25, 50, 100, 200)
 """Numbers of trials after which the fraction of the optimum is told."""
@@ -21,9 +35,7 @@ AFTER = (25, 50, 100, 200)
     "--sampler random --trials 200"
 )
 @click.argument("file")
-@click.option("--sampler", help="As of `nki-tuner tune`, whose default it has.")
 @click.option("--trials", default=200, show_default=True, help="Configs to try.")
-@click.option("--seed", default=0, show_default=True, help="Same seed and settings: same trials.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Ray workers.  [default: none, in this process]"
 )
@@ -42,38 +54,16 @@ def replay(file: str, workers: int | None, **options: Any) -> int:
         chosen |= {"workers": workers, "ray": "local"}
     with progress_shown("replaying") as report:
         done = run(file, progress=report, **chosen)
-    _print(done, file, options["results"])
+    _print(done, file, options)
     return INTERRUPTED if done.outcome.interrupted else 0
 
 
-def _print(done: Replay, file: str, results: str | None) -> None:
+replay.params += [option for option in tune.params if option.name in SEARCH]
+
+
+def _print(done: Replay, file: str, options: Mapping[str, Any]) -> None:
     recording, outcome = done.recording, done.outcome
-    configs = len(recording.space)
     where = f" on {recording.device}" if recording.device else ""
-    best_us = done.recorded_us(outcome.best)
-    optimum = microseconds(recording.optimum_us, recording.kind)
-    if recording.failed == configs:
-        optimum = "no config ran"
-    rows = [
-        ["recording", f"{file}: {configs:,} configs, {recording.failed:,} of them failed"],
-        ["optimum", optimum],
-        [
-            "trials",
-            f"{outcome.trials:,}; failed: {failures_told(outcome.failures) or 'none'}",
-        ],
-        ["best found", _time(done, outcome.best)],
-    ]
-    if outcome.best is not None:
-        rows.append(["its rank", f"{recording.rank(best_us):,} of {configs:,}"])
-        rows.append(["best config", settings(outcome.best.config)])
-    counts = sorted({n for n in AFTER if n < len(done.trials)} | {len(done.trials)})
-    told = ", ".join(f"{done.fraction_after(n):.3f} after {n}" for n in counts)
-    rows.append(["fraction of optimum", told])
-    cost = f"{done.cost_s:,.1f} s" if done.cost_s else "not recorded"
-    rows.append(["cost when recorded", cost])
-    rows.append(["asking took", f"{outcome.ask_s:.2f} s"])
-    if results is not None:
-        rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     steps = [
         [
             str(place),
@@ -84,10 +74,44 @@ def _print(done: Replay, file: str, results: str | None) -> None:
         for place, trial in done.improvements
     ]
     table(f"{recording.name}{where}", ["trial", "best so far", "of optimum", "config"], steps)
+    configs = f"{len(recording.space):,} configs, {recording.failed:,} of them failed"
+    failed = failures_told(outcome.failures) or "none"
+    rows = [
+        ["recording", f"{file}: {configs}"],
+        ["trials", f"{outcome.trials:,}; failed: {failed}"],
+        *search_rows(outcome, options),
+        *_found(done, options["noise"] > 0),
+        ["cost when recorded", f"{done.cost_s:,.1f} s" if done.cost_s else "not recorded"],
+        ["asking took", f"{outcome.ask_s:.2f} s"],
+    ]
+    if outcome.doubt:
+        rows.append(["still to find", outcome.doubt])
+    if options["results"] is not None:
+        rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     table(None, ["", ""], rows)
+
+
+def _found(done: Replay, noisy: bool) -> list[list[str]]:
+    """Says what was found beside what there was to find."""
+    recording, best = done.recording, done.outcome.best
+    if recording.failed == len(recording.space):
+        return [["optimum", "no config ran"]]
+    rows = [
+        ["optimum", microseconds(recording.optimum_us, recording.kind)],
+        ["best found", _time(done, best)],
+    ]
+    if best is not None:
+        recorded_us = done.recorded_us(best)
+        if noisy:
+            rows.append(["without noise", microseconds(recorded_us, recording.kind)])
+        rows.append(["its rank", f"{recording.rank(recorded_us):,} of {len(recording.space):,}"])
+        rows.append(["best config", settings(best.config)])
+    counts = sorted({n for n in AFTER if n < len(done.trials)} | {len(done.trials)})
+    told = ", ".join(f"{done.fraction_after(n):.3f} after {n}" for n in counts)
+    return [*rows, ["fraction of optimum", told]]
 
 
 def _time(done: Replay, trial: Any) -> str:
     if trial is None:
         return "no config ran"
-    return microseconds(trial.latency_us, done.outcome.kind, error_of(trial.figures))
+    return time_of(trial.latency_us, done.outcome.kind, trial.figures)

@@ -144,7 +144,7 @@ class progress_shown:  # noqa: N801 - a context manager
         if self._bar is not None:
             self._bar.stop()
         elif error is None and self._last is not None and self._last.done > self._printed:
-            self._say(self._line(self._last))
+            self._say(_line(self._doing, self._last))
 
     def _say(self, line: str) -> None:
         if self._bar is not None:
@@ -166,11 +166,12 @@ class progress_shown:  # noqa: N801 - a context manager
         step = LINE_EVERY * state.trials
         if state.done - self._printed >= step or state.done >= state.trials or state.stopping:
             self._printed = state.done
-            self._say(self._line(state))
+            self._say(_line(self._doing, state))
 
-    def _line(self, state: Progress) -> str:
-        told = " ".join(value for value in _fields(state).values() if value)
-        return f"{self._doing} {state.done}/{state.trials} {told}"
+
+def _line(doing: str, state: Progress) -> str:
+    told = " ".join(value for value in _fields(state).values() if value)
+    return f"{doing} {state.done}/{state.trials} {told}"
 
 
 def _fields(state: Progress) -> dict[str, str]:
@@ -204,7 +205,7 @@ _STOPPED = {
 }
 
 
-def _search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]:
+def search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]:
     """Says how the search was guided and what ended it."""
     rows = []
     if outcome.seeds:
@@ -239,7 +240,7 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
             f"{outcome.trials} of {outcome.valid_configs:,} configs; failed: {failed or 'none'}",
         ],
         ["rate", f"{rate:.1f} trials/s ({outcome.measured} in {outcome.elapsed_s:.1f} s)"],
-        *_search_rows(outcome, options),
+        *search_rows(outcome, options),
         ["default config", settings(default.config) if default else "-"],
         ["default time", told(default)],
         ["best config", settings(best.config) if best else "-"],

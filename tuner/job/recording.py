@@ -95,6 +95,8 @@ def record(
     prepared = prepare(Job(kernel, shape, **{"ray": SERIAL, **settings, "verify": "none"}))
     if prepared.job.backend == REPLAY:
         raise TunerError(f"{kernel} is a recording already")
+    if prepared.job.noise:
+        raise TunerError(f"noise={prepared.job.noise}: a recording holds exact times")
     if len(prepared.space) > limit:
         raise TunerError(_too_large(prepared, limit))
     info = dataclasses.replace(

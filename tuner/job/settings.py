@@ -138,14 +138,14 @@ class Prepared:
     info: StudyInfo
 
     @property
-    def noisy(self) -> bool:
-        """Whether the times of one config vary."""
-        return "repeats" in self.info.settings
-
-    @property
     def space_file(self) -> Path:
         """Where the search space is from."""
         return Path(self.job.kernel) if self.definition is None else self.definition.path
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the times of one config vary."""
+        return "repeats" in self.info.settings
 
     def verification_arguments(self, config: Config) -> tuple[Argument, ...]:
         """Returns the tensors on which a config is checked."""

@@ -56,9 +56,13 @@ class Radix:
 
     def encode(self, indices: Ints) -> Codes:
         """Returns the codes [k] of rows [k, parameters]; -1 where an index is outside."""
-        fits = (indices < self.counts) & (indices >= np.where(self.optional, INACTIVE, 0))
-        codes = (indices.astype(np.int64) + self.optional) @ self.weights
-        return np.where(fits.all(axis=1), codes, -1)
+        codes = np.zeros(len(indices), np.int64)
+        fits = np.ones(len(indices), bool)
+        for column, weight in enumerate(self.weights.tolist()):
+            digits = indices[:, column] + self.optional[column].astype(np.int64)
+            fits &= (digits >= 0) & (digits < self.bases[column])
+            codes += digits * weight
+        return np.where(fits, codes, -1)
 
     def decode(self, codes: Codes) -> Rows:
         """Returns the rows [n, parameters] of codes [n]."""

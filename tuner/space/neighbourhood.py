@@ -1,4 +1,4 @@
-"""Valid configs next to a valid config, found by arithmetic on codes."""
+"""Valid configs next to a valid config or nearest to any, found by arithmetic on codes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,15 @@ import numpy.typing as npt
 from tuner.runtime.rules import Parameter
 from tuner.space.codes import INACTIVE, Bools, Codes, Ints, Radix, Rows, lookup
 
-__all__ = ["Neighbourhood"]
+__all__ = ["Neighbourhood", "nearest_row"]
 
 MAX_SWITCHED_ON = 32
+CHUNK = 1 << 16
+RADII = (0.5, 1.0, 1.5, 2.0, 3.0)
+MAX_PREFIXES_SHARE = 1 / 16  # of the rows; a prefix takes some ten times as long as a row
+
+Costs = Sequence[npt.NDArray[np.float64]]
+"""For each parameter the cost of each of its values, and of none, which stands last."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,13 @@ class Neighbourhood:
     def _patterns(self) -> Bools:
         """Shape [patterns, parameters]: the different ways in which rows have no values."""
         optional = np.flatnonzero(self._radix.optional)
-        patterns = np.zeros((1, len(self._parameters)), bool)
-        if len(optional):
-            seen = np.unique(self._rows[:, optional] == INACTIVE, axis=0)
-            patterns = np.zeros((len(seen), len(self._parameters)), bool)
-            patterns[:, optional] = seen
+        bits = 1 << np.arange(len(optional), dtype=np.int64)  # at most 62, as codes fit in 63 bits
+        seen = np.zeros(0, np.int64)
+        for start in range(0, len(self._rows), CHUNK):
+            inactive = self._rows[start : start + CHUNK, optional] == INACTIVE
+            seen = np.union1d(seen, inactive @ bits)
+        patterns = np.zeros((len(seen), len(self._parameters)), bool)
+        patterns[:, optional] = seen[:, None] & bits
         return patterns
 
     @cached_property
@@ -119,7 +128,7 @@ class Neighbourhood:
         return deciders
 
     def _all_moves(self, active: Bools) -> _Moves:
-        parts: list[npt.NDArray[np.int64]] = []
+        parts = [np.empty((4, 0), np.int64)]
         for number, inactive in enumerate(self._patterns):
             common = active & ~inactive
             movable = common & self._deciders[active == inactive].all(axis=0)
@@ -144,3 +153,59 @@ class Neighbourhood:
         digits = np.array(combinations, np.int64).reshape(len(combinations), len(columns)) + 1
         codes: Codes = digits @ self._radix.weights[columns]
         return codes
+
+
+def nearest_row(rows: Rows, codes: Codes, radix: Radix, costs: Costs, taken: Bools | None) -> int:
+    """Returns the first row of least summed cost that is not `taken`; -1 if there is none.
+
+    It looks at what is nearer than some radius, then than a larger one, and in the end at all rows.
+    """
+    for radius in RADII:
+        near = _within(codes, radix, costs, radius)
+        if near is None:
+            break
+        places, away = near
+        if taken is not None:
+            places, away = places[~taken[places]], away[~taken[places]]
+        if len(places):
+            return int(places[np.lexsort([places, away])[0]])
+    best, least = -1, np.inf
+    for start in range(0, len(rows), CHUNK):
+        away = _rounded(sum(c[rows[start : start + CHUNK, i]] for i, c in enumerate(costs)))
+        if taken is not None:
+            away[taken[start : start + CHUNK]] = np.inf
+        row = int(np.argmin(away))
+        if away[row] < least:
+            best, least = start + row, away[row]
+    return best
+
+
+def _within(
+    codes: Codes, radix: Radix, costs: Costs, radius: float
+) -> tuple[Codes, npt.NDArray[np.float64]] | None:
+    """The rows that cost at most `radius`, and their costs; None where that is much to look at.
+
+    Column by column it keeps those prefixes of rows that exist and do not cost more already.
+    """
+    prefixes, away = np.zeros(1, np.int64), np.zeros(1)
+    places = prefixes
+    for column, weight in enumerate(radix.weights.tolist()):
+        cost = costs[column]
+        by_digit = np.roll(cost, 1) if radix.optional[column] else cost[:-1]
+        longer = away[:, None] + by_digit
+        parents, digits = np.nonzero(longer <= radius + 1e-9)
+        prefixes = prefixes[parents] + digits * weight
+        places = np.searchsorted(codes, prefixes)
+        first = codes[np.minimum(places, len(codes) - 1)] - prefixes
+        kept = (first >= 0) & (first < weight)
+        prefixes, places = prefixes[kept], places[kept]
+        away = longer[parents[kept], digits[kept]]
+        if len(prefixes) > MAX_PREFIXES_SHARE * len(codes) + 1000:
+            return None
+    return places, _rounded(away)
+
+
+def _rounded(away: Any) -> npt.NDArray[np.float64]:
+    """Equal sums, added in another order, stay equal."""
+    rounded: npt.NDArray[np.float64] = np.round(away, 9)
+    return rounded

@@ -16,11 +16,9 @@ from tuner.runtime.rules import CHANGE_COST, Config, Constraint, Parameter, Rule
 from tuner.space.codes import INACTIVE, Bools, Codes, Ints, Radix, Rows, lookup
 from tuner.space.definition import make_parameters, parse_expression
 from tuner.space.enumeration import enumerate_codes
-from tuner.space.neighbourhood import Neighbourhood
+from tuner.space.neighbourhood import Neighbourhood, nearest_row
 
 __all__ = ["INACTIVE", "SearchSpace"]
-
-CHUNK = 1 << 16
 
 
 class SearchSpace:
@@ -256,19 +254,10 @@ class SearchSpace:
             ValueError: All rows are taken.
         """
         costs = [_costs(parameter, config) for parameter in self.parameters]
-        best, least = -1, np.inf
-        for start in range(0, len(self), CHUNK):
-            rows = self.rows[start : start + CHUNK]
-            away = sum(cost[rows[:, column]] for column, cost in enumerate(costs))
-            away = np.round(away, 9)
-            if taken is not None:
-                away[taken[start : start + CHUNK]] = np.inf
-            row = int(np.argmin(away))
-            if away[row] < least:
-                best, least = start + row, away[row]
-        if best == -1:
+        row = nearest_row(self.rows, self.codes, self._radix, costs, taken)
+        if row == -1:
             raise ValueError("every row is taken")
-        return best
+        return row
 
     def _why_empty(self) -> str:
         broken = self.rules.broken(self.rules.complete({}, self.scope), self.scope)
