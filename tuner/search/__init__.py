@@ -1,6 +1,17 @@
 """Search: proposes valid configs, none twice, and learns from their times."""
 
 from tuner.search.driver import Search
-from tuner.search.sampler import SAMPLERS, UnseenRows
+from tuner.search.naming import DEFAULT, SAMPLERS, UNGUIDED, check_sampler, make_sampler
+from tuner.search.sampler import Exhausted, RowSampler, suggest
 
-__all__ = ["SAMPLERS", "Search", "UnseenRows"]
+__all__ = [
+    "DEFAULT",
+    "SAMPLERS",
+    "UNGUIDED",
+    "Exhausted",
+    "RowSampler",
+    "Search",
+    "check_sampler",
+    "make_sampler",
+    "suggest",
+]

@@ -1,47 +1,67 @@
-"""Samplers that propose valid configs only, and none twice."""
+"""What all samplers here have in common: they propose valid configs only, and none twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna import Study
+import numpy.typing as npt
+from optuna import Study, Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from tuner.runtime.errors import unknown
+from tuner.runtime.rules import Config
+from tuner.search.history import CODE, Book, History, row_of
 from tuner.space import SearchSpace
 
-__all__ = ["SAMPLERS", "UnseenRows", "make_sampler"]
-
-Proposal = Callable[[Study, FrozenTrial, Mapping[str, BaseDistribution], int], dict[str, Any]]
+__all__ = ["Exhausted", "RandomSampler", "RowSampler", "suggest"]
 
 
-class UnseenRows(BaseSampler):
-    """Proposes rows of a search space that were not proposed before; the default config comes
-    first.
+class Exhausted(RuntimeError):
+    """Every valid config was proposed."""
 
-    A proposal of the inner sampler is moved to the nearest valid config that is left. Randomness
-    derives from (seed, trial number) alone, so that the same history gives the same proposals.
+
+class RowSampler(BaseSampler):
+    """An Optuna sampler that proposes rows of a search space, none twice; the default config comes
+    first, then the seeds.
+
+    A proposal is a function of the space, the seed and the study's trials alone: of the finished
+    ones in the order of finishing, and of those that run.
+
+    Args:
+        space: The valid configs. Trials take their parameters by `suggest_categorical` with a
+            parameter's values, or all at once by `suggest`.
+        seed: Any whole number from 0.
+        seeds: Rows to propose right after the default.
+        default: Whether the default config is proposed first.
+
+    Raises:
+        Exhausted: On asking for one more than there are.
+
+    Attributes:
+        reads_failures: Whether it learns from trials in the state FAIL.
     """
 
-    def __init__(self, space: SearchSpace, seed: int, propose: Proposal | None = None) -> None:
-        self._space = space
-        self._seed = seed
-        self._propose = propose
-        self.seeds: list[int] = []
-        self._taken = np.zeros(len(space), bool)
+    reads_failures = True
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        *,
+        seeds: Sequence[int] = (),
+        default: bool = True,
+    ) -> None:
+        self.space = space
+        self.seed = seed
+        self._first = [*([space.default] if default else []), *seeds]
+        self._book = Book(space)
         self._distributions: dict[str, BaseDistribution] = {
             parameter.name: CategoricalDistribution(parameter.values)
             for parameter in space.parameters
         }
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every valid config was proposed."""
-        return bool(self._taken.all())
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -53,9 +73,13 @@ class UnseenRows(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Returns the active parameters of the next row."""
-        row = self._next(study, trial)
-        self._taken[row] = True
-        return dict(self._space.config(row))
+        history = self._book.read(study, trial)
+        row = row_of(self.space, trial.system_attrs.get("fixed_params", {}))  # of enqueue_trial
+        if row < 0:
+            row = self._next(study, trial, history)
+        code = int(self.space.codes[row])
+        study._storage.set_trial_system_attr(trial._trial_id, CODE, code)
+        return dict(self.space.config(row))
 
     def sample_independent(
         self,
@@ -64,56 +88,53 @@ class UnseenRows(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Never needed: a trial only asks for the parameters of its row."""
+        """Raises KeyError: a trial may only ask for the parameters of its row."""
         raise KeyError(f"{param_name!r} has no value in this trial")
 
-    def _next(self, study: Study, trial: FrozenTrial) -> int:
-        if not self._taken[self._space.default]:
-            return self._space.default
-        for row in self.seeds:
-            if not self._taken[row]:
+    def chance_of_better(self, study: Study, margin: float) -> float | None:
+        """Returns the probability that an untried row is better than the best by more than `margin`
+        as a share; None where the sampler has no model.
+        """
+        return None
+
+    def _next(self, study: Study, trial: FrozenTrial, history: History) -> int:
+        taken = np.zeros(len(self.space), bool)
+        taken[history.rows] = True
+        taken[list(history.pending)] = True
+        for row in self._first:
+            if not taken[row]:
                 return row
-        generator = np.random.default_rng([self._seed, trial.number])
-        if self._propose is None:
-            return int(generator.choice(np.flatnonzero(~self._taken)))
-        draw = int(generator.integers(2**31))
-        point = self._propose(study, trial, self._distributions, draw)
-        return self._space.nearest(point, self._taken)
+        if taken.all():
+            raise Exhausted(f"all {len(taken)} configs were proposed")
+        return self._propose(study, trial, history, taken)
+
+    def _propose(
+        self, study: Study, trial: FrozenTrial, history: History, taken: npt.NDArray[np.bool_]
+    ) -> int:
+        """Returns a row that is not taken; there is one."""
+        raise NotImplementedError
+
+    def _generator(self, history: History) -> np.random.Generator:
+        return np.random.default_rng([self.seed, history.started])
 
 
-def _tpe(
-    study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution], seed: int
-) -> dict[str, Any]:
-    """Tree-structured Parzen estimator of Optuna; pending trials count as bad ones."""
-    inner = TPESampler(seed=seed, constant_liar=True)
-    joint = inner.infer_relative_search_space(study, trial)
-    point = dict(inner.sample_relative(study, trial, joint))
-    for name, distribution in distributions.items():
-        if name not in point:
-            point[name] = inner.sample_independent(study, trial, name, distribution)
-    return point
+class RandomSampler(RowSampler):
+    """Proposes configs uniformly."""
+
+    def _propose(
+        self, study: Study, trial: FrozenTrial, history: History, taken: npt.NDArray[np.bool_]
+    ) -> int:
+        return int(self.space.sample(self._generator(history), 1, taken)[0])
 
 
-def _exhaustive(
-    study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution], seed: int
-) -> dict[str, Any]:
-    """From the default outwards."""
-    return {}
+def suggest(trial: Trial, space: SearchSpace) -> Config:
+    """Returns the config of a trial that one of these samplers proposed.
 
-
-SAMPLERS: Mapping[str, Proposal | None] = {
-    "tpe": _tpe,
-    "random": None,
-    "exhaustive": _exhaustive,
-}
-
-
-def make_sampler(name: str, space: SearchSpace, seed: int) -> UnseenRows:
-    """Returns a sampler by name.
-
-    Raises:
-        TunerError: There is no such sampler.
+    A parameter that the config has no value for is not there.
     """
-    if name not in SAMPLERS:
-        raise unknown("sampler", name, SAMPLERS)
-    return UnseenRows(space, seed, SAMPLERS[name])
+    names: Mapping[str, Any] = trial.relative_params
+    return {
+        parameter.name: trial.suggest_categorical(parameter.name, parameter.values)
+        for parameter in space.parameters
+        if parameter.name in names
+    }
