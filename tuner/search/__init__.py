@@ -2,13 +2,13 @@
 
 from tuner.search.driver import Search
 from tuner.search.naming import DEFAULT, SAMPLERS, UNGUIDED, check_sampler, make_sampler
-from tuner.search.sampler import Exhausted, RowSampler, suggest
+from tuner.search.sampler import ExhaustedError, RowSampler, suggest
 
 __all__ = [
     "DEFAULT",
     "SAMPLERS",
     "UNGUIDED",
-    "Exhausted",
+    "ExhaustedError",
     "RowSampler",
     "Search",
     "check_sampler",

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from scipy.special import ndtr
 
 from tuner.search.design import design_row, prior_feature, prior_order
-from tuner.search.gaussian import Distances, Model, Points, Posterior, fit
+from tuner.search.gaussian import Distances, Model, Posterior, fit
 from tuner.search.history import History
 from tuner.search.pool import candidates, thinned
 from tuner.search.sampler import RowSampler

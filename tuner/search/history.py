@@ -44,7 +44,7 @@ class History:
     @property
     def merits(self) -> npt.NDArray[np.float64]:
         """One number [n] for each result: the value, or the sum of several."""
-        return self.values.sum(axis=1)
+        return np.asarray(self.values.sum(axis=1))
 
     @property
     def incumbents(self) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from tuner.runtime.rules import Config
 from tuner.search.history import CODE, Book, History, row_of
 from tuner.space import SearchSpace
 
-__all__ = ["Exhausted", "RandomSampler", "RowSampler", "suggest"]
+__all__ = ["ExhaustedError", "RandomSampler", "RowSampler", "suggest"]
 
 
-class Exhausted(RuntimeError):
+class ExhaustedError(RuntimeError):
     """Every valid config was proposed."""
 
 
@@ -38,7 +38,7 @@ class RowSampler(BaseSampler):
         default: Whether the default config is proposed first.
 
     Raises:
-        Exhausted: On asking for one more than there are.
+        ExhaustedError: On asking for one more than there are.
 
     Attributes:
         reads_failures: Whether it learns from trials in the state FAIL.
@@ -105,7 +105,7 @@ class RowSampler(BaseSampler):
             if not taken[row]:
                 return row
         if taken.all():
-            raise Exhausted(f"all {len(taken)} configs were proposed")
+            raise ExhaustedError(f"all {len(taken)} configs were proposed")
         return self._propose(study, trial, history, taken)
 
     def _propose(
@@ -132,9 +132,10 @@ def suggest(trial: Trial, space: SearchSpace) -> Config:
 
     A parameter that the config has no value for is not there.
     """
-    names: Mapping[str, Any] = trial.relative_params
-    return {
-        parameter.name: trial.suggest_categorical(parameter.name, parameter.values)
-        for parameter in space.parameters
-        if parameter.name in names
-    }
+    config: Config = {}
+    for parameter in space.parameters:
+        if parameter.name in trial.relative_params:
+            value = trial.suggest_categorical(parameter.name, parameter.values)
+            assert value is not None, "no parameter has None among its values"
+            config[parameter.name] = value
+    return config

@@ -60,7 +60,7 @@ def scalars(values: Floats, generator: np.random.Generator) -> Floats:
     if values.shape[1] == 1:
         return values[:, 0]
     weights = generator.dirichlet(np.ones(values.shape[1]))
-    fine = np.isfinite(values).all(axis=1)
+    fine = np.asarray(np.isfinite(values).all(axis=1))
     if not fine.any():
         return np.full(len(values), np.inf)
     raw = np.log(values) if (values[fine] > 0).all() else values
@@ -69,4 +69,4 @@ def scalars(values: Floats, generator: np.random.Generator) -> Floats:
     weighted = np.where(fine[:, None], weights * shares, np.inf)
     found: Floats = weighted.max(axis=1) + AUGMENTATION * weighted.sum(axis=1)
     # Not logarithms again: no number here is positive throughout once the least is taken off.
-    return found - found[fine].max()
+    return np.asarray(found - found[fine].max())

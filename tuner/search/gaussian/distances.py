@@ -138,7 +138,7 @@ def _tables(parameter: Parameter, ordered: bool) -> Iterator[tuple[Floats, float
 
 
 def _steps(values: npt.NDArray[np.integer]) -> Floats:
-    return np.abs(values[:, None] - values[None]) / max(np.ptp(values), 1)
+    return np.asarray(np.abs(values[:, None] - values[None]) / max(np.ptp(values), 1))
 
 
 def _with_inactive(table: Floats) -> Floats:
