@@ -244,7 +244,7 @@ class SamplerConformance:
         for _ in range(6):
             study.enqueue_trial({"order": "mn", "width": 8})
         configs = [step(study, small, slow_when_wide) for _ in range(2)]
-        assert [("mn", 8)] * 2 == [(c["order"], c["width"]) for c in configs]
+        assert [(c["order"], c["width"]) for c in configs] == [("mn", 8)] * 2
         assert len({small.row(config) for config in configs}) == 2
 
     def test_an_enqueued_config_that_is_not_valid_takes_no_row(self, small: SearchSpace) -> None:
