@@ -86,6 +86,8 @@ def copied(study: Study, sampler: optuna.samplers.BaseSampler) -> Study:
     """A study with the same trials and another sampler."""
     other = optuna.create_study(sampler=sampler, directions=study.directions)
     other.add_trials(study.get_trials())
+    for name, noted in study._storage.get_study_system_attrs(study._study_id).items():
+        other._storage.set_study_system_attr(other._study_id, name, noted)
     return other
 
 
