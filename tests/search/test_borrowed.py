@@ -59,7 +59,7 @@ def test_a_proposal_is_the_nearest_valid_config_that_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     space = small_space()
-    wanted = {"width": 8, "order": "nm", "keep": True, "depth": 2.0}  # breaks a constraint
+    wanted: Config = {"width": 8, "order": "nm", "keep": True, "depth": 2.0}  # breaks a constraint
 
     def same(self: object, study: object, trial: object, name: str, values: object) -> object:
         return wanted[name]
