@@ -10,9 +10,9 @@ import optuna
 import pytest
 from optuna import Trial
 
-from tests.search.studies import block_space, mean_best, rugged, run, smooth
+from tests.search.studies import block_space, mean_best, rugged, run, smooth, step, study_of
 from tuner.runtime.rules import Config
-from tuner.search import Search, make_sampler, suggest
+from tuner.search import RowSampler, Search, make_sampler, suggest
 from tuner.search.guided import _Fits
 from tuner.space import SearchSpace
 
@@ -240,6 +240,26 @@ def test_models_are_fitted_ever_more_seldom(
     assert counts == sorted(set(counts))
     assert len(counts) < 20
     assert all(b >= a + 2 for a, b in pairwise(counts))
+
+
+def test_a_model_is_of_the_study_at_hand_alone(blocks: SearchSpace) -> None:
+    """The first rows of all studies are the same, whatever comes out."""
+
+    def other(config: Config) -> float:
+        return 1.0 + 9 * (float(config["unroll"]) % 3)
+
+    used = study_of(blocks, "gp")
+    for _ in range(14):
+        step(used, blocks, other)
+    second = study_of(blocks, "random")
+    second.sampler = used.sampler
+    for _ in range(9):
+        step(second, blocks, rugged)
+    fresh = make_sampler("gp", blocks)
+    expected = fresh.chance_of_better(second, 0.1)
+    assert make_sampler("gp", blocks).chance_of_better(second, 0.1) == expected
+    assert isinstance(used.sampler, RowSampler)
+    assert used.sampler.chance_of_better(second, 0.1) == expected
 
 
 def test_a_parameter_of_a_thousand_values() -> None:
