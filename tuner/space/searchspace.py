@@ -138,10 +138,10 @@ class SearchSpace:
             for name, choices in values.items()
         }
         parameters = make_parameters(entries, set())
-        listed = [
-            Constraint(parse_expression(text, f"constraints[{i}]", set(values)), "it breaks that")
-            for i, text in enumerate(constraints)
-        ]
+        listed = []
+        for number, text in enumerate(constraints):
+            where = f"constraints[{number}]"
+            listed.append(Constraint(parse_expression(text, where, set(values)), where))
         return cls(Rules(parameters, tuple(listed)), {})
 
     def __getstate__(self) -> dict[str, Any]:
