@@ -232,7 +232,7 @@ class SearchSpace:
         left = len(self) - (0 if taken is None else int(np.count_nonzero(taken)))
         if 8 * left < len(self) or 4 * count > left:  # else most draws hit, and few hit twice
             free = np.arange(len(self)) if taken is None else np.flatnonzero(~taken)
-            return generator.permutation(free)[:count]
+            return free[generator.choice(left, min(count, left), replace=False)]
         drawn = np.empty(0, np.int64)
         while len(drawn) < count:
             more = generator.integers(len(self), size=2 * (count - len(drawn)) + 8)
