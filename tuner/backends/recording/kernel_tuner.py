@@ -259,6 +259,6 @@ def _runs(where: str, values: Any) -> list[float]:
 
 
 def _milliseconds(where: str, unit: Any) -> float:
-    if unit not in _MILLISECONDS:
+    if not isinstance(unit, str) or unit not in _MILLISECONDS:
         raise unknown(f"unit of time in {where}:", unit, [u for u in _MILLISECONDS if u])
     return _MILLISECONDS[unit]
