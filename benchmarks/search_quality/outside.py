@@ -1,0 +1,181 @@
+"""Runs of methods that are not ours: Optuna's samplers, Kernel Tuner's strategies, functions in
+files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import random
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.search_quality.methods import Method
+from benchmarks.search_quality.objective import BudgetSpent, Grid, Objective
+from benchmarks.search_quality.recordings import Recording
+
+__all__ = ["run"]
+
+PENALTY = 2.0
+
+
+def run(method: Method, recording: Recording, seed: int, budget: int) -> tuple[list[int], float]:
+    """Returns the rows in the order of their first evaluation, and the seconds the method took."""
+    grid = Grid(recording.space)
+    objective = Objective(recording.time_us / 1000, min(budget, grid.n))
+    prepared = _PREPARE[method.family](method, grid, objective, seed)
+    begun = time.perf_counter()
+    with contextlib.suppress(BudgetSpent), _quietly():
+        prepared()
+    return objective.order, time.perf_counter() - begun - objective.spent_s
+
+
+@contextlib.contextmanager
+def _quietly() -> Any:
+    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(nowhere):
+            yield
+
+
+def _optuna(method: Method, grid: Grid, objective: Objective, seed: int) -> Callable[[], None]:
+    """A study as any user would write it: a point that is not valid or fails is told as slower
+    than all so far, since Optuna learns nothing from a trial that is told to have failed.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    options = dict(method.options)
+    categorical = options.pop("encoding", "index") == "categorical"
+    study = optuna.create_study(sampler=getattr(optuna.samplers, method.name)(seed=seed, **options))
+    distributions: dict[str, Any] = {
+        name: optuna.distributions.CategoricalDistribution(range(count))
+        if categorical
+        else optuna.distributions.IntDistribution(0, int(count) - 1)
+        for name, count in zip(grid.names, grid.card, strict=True)
+    }
+
+    def minimise() -> None:
+        slowest = float(np.median(objective.times_ms[np.isfinite(objective.times_ms)]))
+        while True:
+            trial = study.ask(distributions)
+            found = objective(grid.row([trial.params[name] for name in grid.names]))
+            if np.isfinite(found):
+                slowest = max(slowest, found)
+            study.tell(trial, found if np.isfinite(found) else PENALTY * slowest)
+
+    return minimise
+
+
+def _kernel_tuner(
+    method: Method, grid: Grid, objective: Objective, seed: int
+) -> Callable[[], None]:
+    """A strategy with its own space of the same configs, and a runner that looks times up."""
+    from kernel_tuner.interface import Options, strategy_map
+    from kernel_tuner.searchspace import Searchspace
+    from kernel_tuner.util import TuningBudget
+
+    logging.disable(logging.WARNING)
+    random.seed(seed)
+    np.random.seed(seed)
+    numeric = all(isinstance(value, int | float) for values in grid.values for value in values)
+    values = grid.values if numeric else [list(range(count)) for count in grid.card]
+    tuned = dict(zip(grid.names, values, strict=True))
+    configs = [
+        {name: choices[index] for (name, choices), index in zip(tuned.items(), row, strict=True)}
+        for row in grid.X.tolist()
+    ]
+    row_of = {tuple(config.values()): row for row, config in enumerate(configs)}
+    cache = {"tune_params": tuned, "cache": dict(enumerate(configs))}
+    strategy = strategy_map[method.name]
+    budget = {"max_fevals": objective.budget}
+    if "budget" in strategy._options:  # counts calls for the schedule, 5000 if left alone
+        budget["budget"] = objective.budget
+    tuning = Options(
+        tune_params=tuned,
+        restrictions=[],
+        objective=["time"],
+        objective_higher_is_better=[False],
+        strategy_options=Options(budget | dict(method.options)),
+        budget=TuningBudget(max_fevals=objective.budget),
+        max_fevals=objective.budget,
+        verbose=False,
+        cache={},
+        metrics=None,
+    )
+    runner = _Runner(objective, row_of, list(tuned))
+    space = Searchspace(None, None, None, from_cache=cache)
+
+    def tune() -> None:
+        strategy.tune(space, runner, tuning)
+
+    return tune
+
+
+class _Runner:
+    """What Kernel Tuner calls to time configs."""
+
+    def __init__(
+        self, objective: Objective, row_of: Mapping[tuple[Any, ...], int], names: list[str]
+    ) -> None:
+        self._objective = objective
+        self._row_of = row_of
+        self._names = names
+        self.dev = SimpleNamespace(max_threads=1 << 30)
+
+    def add_strategy_time(self, seconds: float) -> None:
+        """Takes the time that a strategy says it needed."""
+
+    def run(self, configs: Iterable[Any], tuning: Any) -> list[dict[str, Any] | None]:
+        """Returns a result for each config, None for those that the budget does not cover."""
+        return [self._one(tuple(config), tuning.budget) for config in configs]
+
+    def _one(self, config: tuple[Any, ...], budget: Any) -> dict[str, Any] | None:
+        from kernel_tuner.util import RuntimeFailedConfig
+
+        if budget.is_done():
+            return None
+        known = len(self._objective.order)
+        with contextlib.suppress(BudgetSpent):
+            self._objective(self._row_of[config])
+        budget.add_evaluations(len(self._objective.order) - known)
+        if self._objective.exhausted:
+            budget.num_fevals = budget.max_fevals
+        found = self._objective.seen[self._row_of[config]]
+        result: dict[str, Any] = dict(zip(self._names, config, strict=True)) | {"time": found}
+        if not np.isfinite(found):
+            result["__error__"] = RuntimeFailedConfig()
+        return result
+
+
+def _file(method: Method, grid: Grid, objective: Objective, seed: int) -> Callable[[], None]:
+    function = _function(method.name)
+    return lambda: function(grid, objective, np.random.default_rng(seed), **dict(method.options))
+
+
+@lru_cache
+def _function(name: str) -> Callable[..., Any]:
+    """The function of a file, whose own folder is searched for what it imports."""
+    path, _, function = name.rpartition(":")
+    file = Path(path).resolve()
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[..., Any] = getattr(module, function)
+    return found
+
+
+_PREPARE = {"optuna": _optuna, "kernel_tuner": _kernel_tuner, "file": _file}
