@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, reduce
 from typing import Any
 
@@ -77,6 +77,24 @@ class SearchSpace:
         self.rows = self._enumerate()
         if not len(self.rows):
             raise TunerError(f"no config is valid here: {self._why_empty()}")
+
+    @classmethod
+    def of_rows(
+        cls,
+        parameters: Sequence[Parameter],
+        rows: npt.NDArray[Any],
+        default: Mapping[str, Value] | None = None,
+    ) -> SearchSpace:
+        """Returns the space of explicit configs, e.g. of a recording: no constraints are known."""
+        space = cls.__new__(cls)
+        space.rules = Rules(tuple(parameters), ())
+        space.parameters = space.rules.parameters
+        space.scope = {}
+        space._values = [np.array(parameter.values) for parameter in space.parameters]
+        space.rows = np.ascontiguousarray(rows, np.int16)
+        start = {p.name: p.default for p in parameters}
+        space.__dict__["default"] = space.nearest(start) if default is None else space.row(default)
+        return space
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,0 +1,124 @@
+"""A recording: every config of a search space with the time that it once took."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tuner.backends.base import Status
+from tuner.runtime.errors import TunerError
+from tuner.space import SearchSpace
+
+__all__ = ["KINDS", "PHASES", "Floats", "Recording"]
+
+Floats = npt.NDArray[np.float64]
+
+KINDS = ("simulated", "measured")
+PHASES = ("compile", "bench", "framework")
+"""What trying a config costs: compiling it, timing and checking it, everything around that."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Configs and their times, in the order of the space's rows.
+
+    Attributes:
+        space: The recorded configs.
+        time_us: Shape (configs,): mean time of one run in microseconds; inf where it failed.
+        spread_us: Standard deviation over the repeats; NaN where it is not known.
+        status: How each config ended.
+        kind: "simulated" or "measured": what the times are.
+        device: Where they were taken; may be empty.
+        kernel: The kernel's name.
+        cost_s: Seconds that trying each config took; 0 where that is not known.
+        meta: What else the file says.
+        reasons: Why each config failed, empty where it did not; `()` where the file does not say.
+        costs_s: `cost_s` by phase, where known; the names are `PHASES`.
+        error_percent: Error of each simulated time; None where not known.
+
+    Raises:
+        TunerError: The parts do not fit together.
+    """
+
+    name: str
+    space: SearchSpace
+    time_us: Floats
+    spread_us: Floats
+    status: tuple[Status, ...]
+    kind: str
+    device: str
+    kernel: str
+    cost_s: Floats
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    costs_s: Mapping[str, Floats] = field(default_factory=dict)
+    error_percent: Floats | None = None
+
+    def __post_init__(self) -> None:
+        configs = len(self.space)
+        parts = {"time_us": self.time_us, "spread_us": self.spread_us, "cost_s": self.cost_s}
+        parts |= {f"costs_s[{name!r}]": values for name, values in self.costs_s.items()}
+        if self.error_percent is not None:
+            parts["error_percent"] = self.error_percent
+        lengths = {name: len(values) for name, values in parts.items()}
+        lengths |= {"status": len(self.status), "reasons": len(self.reasons) or configs}
+        for name, length in lengths.items():
+            if length != configs:
+                raise TunerError(f"{name}: {length} entries, expected one a config ({configs})")
+        if self.kind not in KINDS:
+            raise TunerError(f"kind: {self.kind!r}, expected {' or '.join(KINDS)}")
+        _check_times(self.time_us, self.status)
+
+    @property
+    def failed(self) -> int:
+        """Configs without a time."""
+        return int(np.count_nonzero(~np.isfinite(self.time_us)))
+
+    @property
+    def optimum_us(self) -> float:
+        """The time of the fastest config; inf where all failed."""
+        return float(self.time_us.min())
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hash of the configs and what became of them; costs, texts and names do not count."""
+        listed = [[p.name, list(p.values)] for p in self.space.parameters]
+        default = self.space.config(self.space.default)
+        digest = hashlib.sha256(json.dumps([listed, default, self.kind]).encode())
+        digest.update(np.ascontiguousarray(self.space.rows, np.int64).tobytes())
+        digest.update(np.ascontiguousarray(self.time_us).tobytes())
+        digest.update(" ".join(self.status).encode())
+        return digest.hexdigest()[:16]
+
+    def rank(self, time_us: float) -> int:
+        """Returns the place of a time among all configs: 1 is the fastest."""
+        return 1 + int(np.count_nonzero(self.time_us < time_us))
+
+    def reason(self, row: int) -> str:
+        """Returns why a config failed, as far as the file says it."""
+        told = self.reasons[row] if self.reasons else ""
+        return told or "failed when it was recorded"
+
+
+def _check_times(time_us: Floats, status: tuple[Status, ...]) -> None:
+    timed = np.isfinite(time_us)
+    wrong = np.flatnonzero(~(time_us > 0))  # NaN too
+    if len(wrong):
+        at = int(wrong[0])
+        raise TunerError(
+            f"time of config {at}: {time_us[at] / 1000:g} ms, expected a time above 0, or inf "
+            "where it failed"
+        )
+    correct = np.array([word == Status.CORRECT for word in status])
+    wrong = np.flatnonzero(timed != correct)
+    if len(wrong):
+        at = int(wrong[0])
+        told = "a time" if timed[at] else "no time"
+        raise TunerError(f"config {at} has status {status[at].value!r} and {told}")
