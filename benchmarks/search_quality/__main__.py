@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.search_quality import asks
 from benchmarks.search_quality.methods import Method, methods
 from benchmarks.search_quality.metric import MARKS, Baseline, baseline
-from benchmarks.search_quality.recordings import others, read, read_folder
+from benchmarks.search_quality.recordings import others, read, recordings_in
 from benchmarks.search_quality.report import plot, tables
 from benchmarks.search_quality.running import Task, Trace, run_all
 from benchmarks.search_quality.summary import Run, summarise
@@ -26,7 +26,7 @@ def tasks_of(
     A method that plans by its budget runs twice where a space is scored on fewer evaluations than
     the horizon: once for the score, once for the fractions.
     """
-    tasks = {}
+    tasks: dict[Task, None] = {}
     for method in wanted:
         for path, base in baselines.items():
             elsewhere = others(path, list(baselines)) if method.prior == "prior" else []
@@ -68,7 +68,7 @@ def compare(options: argparse.Namespace) -> None:
     if options.spaces is None:
         raise TunerError("--spaces DIR: expected a folder of recorded spaces")
     wanted = methods(options.methods)
-    paths = read_folder(options.spaces)
+    paths = recordings_in(options.spaces)
     baselines = {path: baseline(read(path).time_us, options.horizon) for path in paths}
     tasks = tasks_of(wanted, baselines, options.seeds, options.horizon)
     runs = scored(run_all(tasks, options.jobs, options.traces), baselines, options.horizon)
@@ -112,7 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        asks.measure(options) if options.asks else compare(options)
+        if options.asks:
+            asks.show(options.methods, options.spaces, options.json)
+        else:
+            compare(options)
     except TunerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.rules import Value
 from tuner.space import parse_params
-from tuner.space.workload import Value
 
 __all__ = ["Family", "Method", "method", "methods"]
 
@@ -103,8 +103,10 @@ def _read(text: str) -> Method:
     name, _, query = text.partition("?")
     options = tuple(parse_params(query.split("&") if query else []).items())
     family, _, inner = name.partition(":")
-    if family == "optuna" or family == "kernel_tuner":
-        return Method(text, family, inner, options=options)
+    if family == "optuna":
+        return Method(text, "optuna", inner, options=options)
+    if family == "kernel_tuner":
+        return Method(text, "kernel_tuner", inner, options=options)
     if ".py:" in name:
         return Method(text, "file", name, options=options)
     match = _OWN.fullmatch(name)

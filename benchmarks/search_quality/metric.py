@@ -20,7 +20,7 @@ __all__ = ["MARKS", "Baseline", "baseline", "expected_random"]
 MARKS = (25, 50, 100, 200)
 """Evaluations at which the fraction of the optimum is reported."""
 START, END = 0.01, 0.95
-"""Scored from where random search has come this share of the way from median to optimum, to here."""
+"""How far random search has come from median to optimum where scoring starts, and where it ends."""
 TINY = 1e-12
 
 Times = npt.NDArray[np.float64]

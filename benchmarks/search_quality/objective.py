@@ -81,13 +81,13 @@ class Grid:
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        missing = (space.rows < 0).any(axis=0)
+        missing = np.atleast_1d((space.rows < 0).any(axis=0))
         self.X = (space.rows + missing).astype(np.int16)
         self.n, self.d = self.X.shape
         self.names = [parameter.name for parameter in space.parameters]
         self.values: list[list[Any]] = [
-            [None] * bool(without) + list(parameter.values)
-            for parameter, without in zip(space.parameters, missing, strict=True)
+            [None] * without + list(parameter.values)
+            for parameter, without in zip(space.parameters, missing.tolist(), strict=True)
         ]
         self.card = np.array([len(values) for values in self.values])
         self.mult = np.append(np.cumprod(self.card[:0:-1].astype(np.int64))[::-1], 1)

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.search_quality.methods import Method
 from benchmarks.search_quality.objective import BudgetSpent, Grid, Objective
-from benchmarks.search_quality.recordings import Recording
+from tuner.backends.recording import Recording
 
 __all__ = ["run"]
 

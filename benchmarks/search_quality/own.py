@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.search_quality.methods import Method
-from benchmarks.search_quality.recordings import Recording
+from tuner.backends.recording import Recording
 from tuner.search import Search
 
 __all__ = ["run"]
@@ -44,7 +44,9 @@ def run(
         spent_s += time.perf_counter() - begun
         row = space.row(config)
         if row in seen:
-            raise RuntimeError(f"{method.text} proposed a config of {recording.name} twice: {config}")
+            raise RuntimeError(
+                f"{method.text} proposed a config of {recording.name} twice: {config}"
+            )
         latency_us = float(recording.time_us[row])
         pending.append((number, latency_us if math.isfinite(latency_us) else None))
         rows.append(row)

@@ -1,82 +1,98 @@
-"""Recordings of a folder, and the one that another takes its prior from."""
+"""The recordings of a folder, and a made-up one."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tuner.backends.base import Status
+from tuner.backends.recording import Recording, read_recording
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Parameter
 from tuner.space import SearchSpace
 
-__all__ = ["Recording", "read", "read_folder"]
+__all__ = ["Times", "aligned", "others", "read", "recordings_in", "synthetic"]
 
 Times = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Recording:
-    name: str
-    space: SearchSpace
-    time_us: Times
-    kernel: str
-    device: str
-
-
-def _space(parameters: Sequence[Parameter], rows: Any) -> SearchSpace:
-    space = object.__new__(SearchSpace)
-    space.parameters = tuple(parameters)
-    space.rows = np.asarray(rows, np.int16)
-    space._values = [np.array(parameter.values) for parameter in parameters]
-    space.__dict__["default"] = space.nearest({})
-    return space
+FAILING = 0.05
+"""Share of the configs of a made-up recording that fail."""
 
 
 @lru_cache(maxsize=64)
 def read(path: Path) -> Recording:
-    with np.load(path) as file:
-        meta = json.loads(str(file["meta"]))
-        parameters = [
-            Parameter(name, tuple(values), values[len(values) // 2])
-            for name, values in meta["values"].items()
-        ]
-        times = file["time_ms"] * 1000
-        return Recording(
-            path.stem, _space(parameters, file["X"]), times, meta["kernel"], meta["device"]
-        )
+    """Reads a recording once in a process."""
+    return read_recording(path)
 
 
-def read_folder(folder: Path) -> list[Path]:
-    """Returns the recordings in a folder, by name."""
+def recordings_in(folder: Path) -> list[Path]:
+    """Returns the recordings in a folder, by name.
+
+    Raises:
+        TunerError: There is none.
+    """
     paths = sorted(folder.glob("*.npz"))
     if not paths:
-        raise TunerError(f"{folder}: no recorded spaces (*.npz) in there")
+        raise TunerError(f"{folder}: expected a folder with recorded spaces (*.npz), found none")
     return paths
 
 
 def others(path: Path, paths: Sequence[Path]) -> list[Path]:
-    """Recordings of the same kernel with the same parameters, made elsewhere."""
+    """Returns the recordings of the same kernel with the same parameters, made elsewhere."""
     mine = read(path)
-    return [p for p in paths if p != path and _same_kernel(read(p), mine)]
-
-
-def _same_kernel(one: Recording, other: Recording) -> bool:
-    return one.kernel == other.kernel and _values(one) == _values(other)
-
-
-def _values(recording: Recording) -> Mapping[str, tuple[Any, ...]]:
-    return {parameter.name: parameter.values for parameter in recording.space.parameters}
+    return [
+        p
+        for p in paths
+        if p != path
+        and read(p).kernel == mine.kernel
+        and {q.name: q.values for q in read(p).space.parameters}
+        == {q.name: q.values for q in mine.space.parameters}
+    ]
 
 
 def aligned(other: Recording, recording: Recording) -> Times:
-    """Times of another recording for the rows of this one, inf where it lacks a config."""
-    there = {row.tobytes(): number for number, row in enumerate(other.space.rows)}
-    rows = [there.get(row.tobytes(), -1) for row in recording.space.rows]
-    return np.append(other.time_us, np.inf)[rows]
+    """Times of `other` for the rows of `recording`, inf where it lacks a config; shape (configs,).
+
+    Both have the same parameters.
+    """
+    times = dict(zip(map(bytes, other.space.rows), other.time_us.tolist(), strict=True))
+    return np.array([times.get(bytes(row), np.inf) for row in recording.space.rows])
+
+
+def synthetic(counts: Sequence[int], configs: int, seed: int) -> Recording:
+    """Makes a recording up: random configs of a grid, whose times have an effect for each value and
+    for each pair of values of neighbouring parameters.
+
+    Args:
+        counts: Values of each parameter.
+        configs: How many, at most as many as the grid has.
+        seed: Of everything random.
+    """
+    generator = np.random.default_rng(seed)
+    codes = np.sort(generator.choice(int(np.prod(counts)), configs, replace=False))
+    rows = np.column_stack(np.unravel_index(codes, counts))
+    log_time = 0.05 * generator.standard_normal(configs)
+    for column, count in enumerate(counts):
+        log_time += 0.4 * generator.standard_normal(count)[rows[:, column]]
+    for left, right in zip(range(len(counts)), range(1, len(counts)), strict=False):
+        effects = 0.3 * generator.standard_normal((counts[left], counts[right]))
+        log_time += effects[rows[:, left], rows[:, right]]
+    failed = generator.random(configs) < FAILING
+    values = [tuple(2**power for power in range(count)) for count in counts]
+    return Recording(
+        name="synthetic",
+        space=SearchSpace.of_rows(
+            [Parameter(f"p{i}", v, v[len(v) // 2]) for i, v in enumerate(values)], rows
+        ),
+        time_us=np.where(failed, np.inf, 100 * np.exp(log_time)),
+        spread_us=np.full(configs, np.nan),
+        status=tuple(Status.RUNTIME if f else Status.CORRECT for f in failed),
+        kind="simulated",
+        device="",
+        kernel="synthetic",
+        cost_s=np.zeros(configs),
+    )

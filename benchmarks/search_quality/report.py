@@ -15,7 +15,8 @@ __all__ = ["plot", "tables"]
 
 BAND = 2.0
 """Half the height of a band in standard errors."""
-SHOWN = 0.8
+DENSE, STEP = 40, 4
+"""Every evaluation is drawn up to here, then each of so many: the picture stays small."""
 
 
 def tables(runs: Mapping[str, Sequence[Run]], figures: Mapping[str, Summary]) -> None:
@@ -24,38 +25,55 @@ def tables(runs: Mapping[str, Sequence[Run]], figures: Mapping[str, Summary]) ->
     marks = list(next(iter(figures.values())).fraction)
     table(
         "score (0 random search, 1 the optimum at once) and fraction of the optimum",
-        ["method", "score", "stderr", *(f"@{mark}" for mark in marks)]
-        + [f"worst decile @{DECILE_AT}", "ms per ask", "MB", "runs"],
         [
-            [name, f"{found.score:.3f}", f"{found.stderr:.3f}"]
-            + [f"{found.fraction[mark]:.3f}" for mark in marks]
-            + ["-" if found.worst_decile is None else f"{found.worst_decile:.3f}"]
-            + [f"{found.ask_ms:.1f}", f"{found.memory_mb:.0f}", f"{found.runs}"]
+            *("method", "score", "stderr"),
+            *(f"@{mark}" for mark in marks),
+            *(f"worst decile @{DECILE_AT}", "ms per ask", "MB", "runs"),
+        ],
+        [
+            [
+                *(_short(name), f"{found.score:.3f}", f"{found.stderr:.3f}"),
+                *(f"{found.fraction[mark]:.3f}" for mark in marks),
+                _number(found.worst_decile),
+                *(f"{found.ask_ms:.1f}", f"{found.memory_mb:.0f}", f"{found.runs}"),
+            ]
             for name, found in ranked
         ],
     )
     spaces = list(dict.fromkeys(name for found in figures.values() for name in found.per_space))
     table(
         "score in each space",
-        ["space", *(name for name, _ in ranked)],
+        ["method", *spaces],
         [
-            [space] + [_number(found.per_space.get(space)) for _, found in ranked]
-            for space in spaces
+            [_short(name), *(_number(found.per_space.get(space)) for space in spaces)]
+            for name, found in ranked
         ],
     )
     first, *rest = runs
     compared = {name: difference(runs[first], runs[name]) for name in rest}
     if compared:
         table(
-            f"score of {first} less that of another, in the same spaces and with the same seeds",
+            f"score of {_short(first)} less another's, in the same spaces and with the same seeds",
             ["less", "difference", "stderr", "in standard errors", "pairs"],
             [
-                [name, "-", "-", "-", "0"]
+                [_short(name), "-", "-", "-", "0"]
                 if found is None
-                else [name, f"{found[0]:+.3f}", f"{found[1]:.3f}", _ratio(*found), f"{found[2]}"]
+                else [
+                    _short(name),
+                    f"{found[0]:+.3f}",
+                    f"{found[1]:.3f}",
+                    _ratio(*found),
+                    f"{found[2]}",
+                ]
                 for name, found in compared.items()
             ],
         )
+
+
+def _short(name: str) -> str:
+    """A method's name without the folder of its file."""
+    path, is_file, function = name.rpartition(".py:")
+    return f"{Path(path).name}{is_file}{function}" if is_file else name
 
 
 def _number(value: float | None) -> str:
@@ -83,9 +101,11 @@ def plot(figures: Mapping[str, Summary], path: Path) -> None:
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "search"}
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for name, found in sorted(figures.items(), key=lambda item: -item[1].score):
-        evaluations = np.arange(1, len(found.curve) + 1)
-        (line,) = axes.plot(evaluations, found.curve, label=f"{name} ({found.score:.2f})")
-        low, high = (found.curve + side * BAND * found.curve_stderr for side in (-1, 1))
+        last = len(found.curve)
+        evaluations = np.unique(np.r_[1 : min(last, DENSE), DENSE : last : STEP, last])
+        mean, stderr = found.curve[evaluations - 1], found.curve_stderr[evaluations - 1]
+        (line,) = axes.plot(evaluations, mean, label=f"{_short(name)} ({found.score:.2f})")
+        low, high = (mean + side * BAND * stderr for side in (-1, 1))
         axes.fill_between(evaluations, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="evaluations", ylabel="optimum / best so far, mean", xlim=(1, None))
     axes.set_ylim(max(0.0, min(float(found.curve[9:].min()) for found in figures.values())), 1.0)

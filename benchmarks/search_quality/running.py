@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -102,9 +102,12 @@ def run_all(tasks: Iterable[Task], jobs: int, folder: Path | None = None) -> dic
         for task, trace in _computed(missing, jobs):
             found[task] = trace
             _save(folder, task, trace)
-            done = f"{name}: {len(found)}/{len(wanted)} runs, {time.perf_counter() - begun:.0f} s"
-            print(f"\r{done}", end="", file=sys.stderr, flush=True)
-        print("" if missing else f"{name}: {len(found)} runs kept", file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"\r{name}: {len(found)}/{len(wanted)} runs", end="", file=sys.stderr)
+        taken_s = time.perf_counter() - begun
+        ended = "\r" if sys.stderr.isatty() else ""
+        print(f"{ended}{name}: {len(missing)} runs in {taken_s:.0f} s", end="", file=sys.stderr)
+        print(f", {len(wanted) - len(missing)} kept ones", file=sys.stderr, flush=True)
         traces |= found
     return traces
 
@@ -133,14 +136,16 @@ def _file(folder: Path, task: Task) -> Path:
 def _key(task: Task) -> str:
     """Changes with everything that the run depends on."""
     digest = hashlib.sha256(task.method.text.encode())
-    for path in [task.path, *([task.prior] if task.prior else []), *_sources(task.method)]:
-        digest.update(_digest(path))
+    for recording in [task.path, *([task.prior] if task.prior else [])]:
+        digest.update(read(recording).content_hash.encode())
+    for source in _sources(task.method):
+        digest.update(_digest(source))
     for package in ("optuna", "kernel_tuner", "numpy", "scipy"):
         digest.update(_version(package).encode())
     return digest.hexdigest()[:12]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
