@@ -13,7 +13,7 @@ from benchmarks.search_quality.methods import Method, methods
 from benchmarks.search_quality.metric import MARKS, Baseline, baseline
 from benchmarks.search_quality.recordings import others, read, recordings_in
 from benchmarks.search_quality.report import plot, tables
-from benchmarks.search_quality.running import Task, Trace, run_all
+from benchmarks.search_quality.running import Task, Trace, check, run_all
 from benchmarks.search_quality.summary import Run, summarise
 from tuner.runtime.errors import TunerError
 
@@ -69,6 +69,8 @@ def compare(options: argparse.Namespace) -> None:
         raise TunerError("--spaces DIR: expected a folder of recorded spaces")
     wanted = methods(options.methods)
     paths = recordings_in(options.spaces)
+    for method in wanted:
+        check(method, paths[0])
     baselines = {path: baseline(read(path).time_us, options.horizon) for path in paths}
     tasks = tasks_of(wanted, baselines, options.seeds, options.horizon)
     runs = scored(run_all(tasks, options.jobs, options.traces), baselines, options.horizon)
@@ -119,6 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TunerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        kept = (
+            f"finished runs are kept in {options.traces}" if options.traces else "nothing is kept"
+        )
+        print(f"\ninterrupted: {kept}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.search_quality.methods import Method, methods
 from benchmarks.search_quality.recordings import read, recordings_in, synthetic
-from benchmarks.search_quality.running import Task, run_all
+from benchmarks.search_quality.running import Task, check, run_all
 from tuner.backends.recording import write_recording
 from tuner.cli.common import table
 
@@ -39,6 +39,8 @@ def measure(
             write_recording(synthetic(COUNTS, CONFIGS, seed=0), path)
         else:
             path = max(recordings_in(folder), key=lambda p: len(read(p).space))
+        for method in wanted:
+            check(method, path)
         found: dict[str, dict[int, dict[str, float]]] = {}
         for method in wanted:
             for budget in trials:

@@ -23,7 +23,7 @@ OPTUNA = (
     "TPESampler?multivariate=false",
     "TPESampler?multivariate=true&group=true",
     "NSGAIISampler",
-    "QMCSampler",
+    "QMCSampler?scramble=true",  # without, it is the same for every seed
     "CmaEsSampler",
     "GPSampler",
 )

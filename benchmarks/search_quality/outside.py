@@ -12,19 +12,21 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks.search_quality.methods import Method
 from benchmarks.search_quality.objective import BudgetSpent, Grid, Objective
 from tuner.backends.recording import Recording
+from tuner.runtime.errors import unknown
 
-__all__ = ["run"]
+__all__ = ["function_of", "run"]
 
 PENALTY = 2.0
 
@@ -33,19 +35,31 @@ def run(method: Method, recording: Recording, seed: int, budget: int) -> tuple[l
     """Returns the rows in the order of their first evaluation, and the seconds the method took."""
     grid = Grid(recording.space)
     objective = Objective(recording.time_us / 1000, min(budget, grid.n))
-    prepared = _PREPARE[method.family](method, grid, objective, seed)
-    begun = time.perf_counter()
-    with contextlib.suppress(BudgetSpent), _quietly():
-        prepared()
-    return objective.order, time.perf_counter() - begun - objective.spent_s
+    with _reproducibly(seed):
+        prepared = _PREPARE[method.family](method, grid, objective, seed)
+        begun = time.perf_counter()
+        with contextlib.suppress(BudgetSpent):
+            prepared()
+        return objective.order, time.perf_counter() - begun - objective.spent_s
 
 
 @contextlib.contextmanager
-def _quietly() -> Any:
-    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+def _reproducibly(seed: int) -> Iterator[None]:
+    """Seeds every generator that a method may take without asking, and keeps it quiet."""
+    random.seed(seed)
+    np.random.seed(seed)
+    fresh, seeds = np.random.default_rng, np.random.SeedSequence(seed)
+
+    def seeded(given: Any = None) -> np.random.Generator:
+        return fresh(seeds.spawn(1)[0] if given is None else given)
+
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        with contextlib.redirect_stdout(nowhere):
-            yield
+        stack.enter_context(patch.object(np.random, "default_rng", seeded))
+        yield
 
 
 def _optuna(method: Method, grid: Grid, objective: Objective, seed: int) -> Callable[[], None]:
@@ -86,8 +100,6 @@ def _kernel_tuner(
     from kernel_tuner.util import TuningBudget
 
     logging.disable(logging.WARNING)
-    random.seed(seed)
-    np.random.seed(seed)
     numeric = all(isinstance(value, int | float) for values in grid.values for value in values)
     values = grid.values if numeric else [list(range(count)) for count in grid.card]
     tuned = dict(zip(grid.names, values, strict=True))
@@ -159,12 +171,12 @@ class _Runner:
 
 
 def _file(method: Method, grid: Grid, objective: Objective, seed: int) -> Callable[[], None]:
-    function = _function(method.name)
+    function = function_of(method.name)
     return lambda: function(grid, objective, np.random.default_rng(seed), **dict(method.options))
 
 
 @lru_cache
-def _function(name: str) -> Callable[..., Any]:
+def function_of(name: str) -> Callable[..., Any]:
     """The function of a file, whose own folder is searched for what it imports."""
     path, _, function = name.rpartition(":")
     file = Path(path).resolve()
@@ -174,8 +186,12 @@ def _function(name: str) -> Callable[..., Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Callable[..., Any] = getattr(module, function)
-    return found
+    functions: dict[str, Callable[..., Any]] = {
+        name: value for name, value in vars(module).items() if callable(value)
+    }
+    if function not in functions:
+        raise unknown(f"function of {path}:", function, functions)
+    return functions[function]
 
 
 _PREPARE = {"optuna": _optuna, "kernel_tuner": _kernel_tuner, "file": _file}

@@ -59,8 +59,9 @@ def aligned(other: Recording, recording: Recording) -> Times:
 
     Both have the same parameters.
     """
-    times = dict(zip(map(bytes, other.space.rows), other.time_us.tolist(), strict=True))
-    return np.array([times.get(bytes(row), np.inf) for row in recording.space.rows])
+    theirs, mine = (recorded.space.rows.tolist() for recorded in (other, recording))
+    times = dict(zip(map(tuple, theirs), other.time_us.tolist(), strict=True))
+    return np.array([times.get(tuple(row), np.inf) for row in mine])
 
 
 def synthetic(counts: Sequence[int], configs: int, seed: int) -> Recording:

@@ -102,7 +102,7 @@ def plot(figures: Mapping[str, Summary], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for name, found in sorted(figures.items(), key=lambda item: -item[1].score):
         last = len(found.curve)
-        evaluations = np.unique(np.r_[1 : min(last, DENSE), DENSE : last : STEP, last])
+        evaluations = np.unique(np.r_[1 : min(last, DENSE), DENSE:last:STEP, last])
         mean, stderr = found.curve[evaluations - 1], found.curve_stderr[evaluations - 1]
         (line,) = axes.plot(evaluations, mean, label=f"{_short(name)} ({found.score:.2f})")
         low, high = (mean + side * BAND * stderr for side in (-1, 1))

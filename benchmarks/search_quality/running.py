@@ -23,10 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 import tuner
+from benchmarks.search_quality import outside, own
 from benchmarks.search_quality.methods import Method
 from benchmarks.search_quality.recordings import aligned, read
+from tuner.search import Search
 
-__all__ = ["Task", "Trace", "run_all"]
+__all__ = ["Task", "Trace", "check", "run", "run_all"]
 
 HERE = Path(__file__).resolve().parent
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -64,10 +66,20 @@ class Trace:
         return self.search_s * 1000 / len(self.rows)
 
 
+def check(method: Method, path: Path) -> None:
+    """Finds a name that does not exist before anything runs.
+
+    Raises:
+        TunerError: There is no such sampler or function.
+    """
+    if method.family == "own":
+        Search(read(path).space, method.name)
+    elif method.family == "file":
+        outside.function_of(method.name)
+
+
 def run(task: Task) -> Trace:
     """Runs one task in this process."""
-    from benchmarks.search_quality import outside, own
-
     recording = read(task.path)
     if task.method.family == "own":
         prior = _prior(task)
