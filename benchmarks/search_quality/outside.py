@@ -12,7 +12,7 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +59,8 @@ def _reproducibly(seed: int) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(patch.object(np.random, "default_rng", seeded))
+        logging.disable(logging.WARNING)
+        stack.callback(logging.disable, logging.NOTSET)
         yield
 
 
@@ -99,16 +101,10 @@ def _kernel_tuner(
     from kernel_tuner.searchspace import Searchspace
     from kernel_tuner.util import TuningBudget
 
-    logging.disable(logging.WARNING)
-    numeric = all(isinstance(value, int | float) for values in grid.values for value in values)
-    values = grid.values if numeric else [list(range(count)) for count in grid.card]
-    tuned = dict(zip(grid.names, values, strict=True))
-    configs = [
-        {name: choices[index] for (name, choices), index in zip(tuned.items(), row, strict=True)}
-        for row in grid.X.tolist()
-    ]
-    row_of = {tuple(config.values()): row for row, config in enumerate(configs)}
+    tuned, configs = _plain(grid)
     cache = {"tune_params": tuned, "cache": dict(enumerate(configs))}
+    space = Searchspace(None, None, None, from_cache=cache)
+    runner = _Runner(objective, configs)
     strategy = strategy_map[method.name]
     budget = {"max_fevals": objective.budget}
     if "budget" in strategy._options:  # counts calls for the schedule, 5000 if left alone
@@ -125,24 +121,30 @@ def _kernel_tuner(
         cache={},
         metrics=None,
     )
-    runner = _Runner(objective, row_of, list(tuned))
-    space = Searchspace(None, None, None, from_cache=cache)
+    return lambda: strategy.tune(space, runner, tuning)
 
-    def tune() -> None:
-        strategy.tune(space, runner, tuning)
 
-    return tune
+def _plain(grid: Grid) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    """Values by parameter, and all configs; indices in place of values that are no numbers, since
+    some strategies reckon with them.
+    """
+    numeric = all(isinstance(value, int | float) for values in grid.values for value in values)
+    values = grid.values if numeric else [list(range(count)) for count in grid.card]
+    tuned = dict(zip(grid.names, values, strict=True))
+    configs = [
+        {name: choices[index] for (name, choices), index in zip(tuned.items(), row, strict=True)}
+        for row in grid.X.tolist()
+    ]
+    return tuned, configs
 
 
 class _Runner:
     """What Kernel Tuner calls to time configs."""
 
-    def __init__(
-        self, objective: Objective, row_of: Mapping[tuple[Any, ...], int], names: list[str]
-    ) -> None:
+    def __init__(self, objective: Objective, configs: Sequence[Mapping[str, Any]]) -> None:
         self._objective = objective
-        self._row_of = row_of
-        self._names = names
+        self._configs = configs
+        self._row_of = {tuple(config.values()): row for row, config in enumerate(configs)}
         self.dev = SimpleNamespace(max_threads=1 << 30)
 
     def add_strategy_time(self, seconds: float) -> None:
@@ -157,14 +159,13 @@ class _Runner:
 
         if budget.is_done():
             return None
-        known = len(self._objective.order)
+        row = self._row_of[config]
         with contextlib.suppress(BudgetSpent):
-            self._objective(self._row_of[config])
-        budget.add_evaluations(len(self._objective.order) - known)
-        if self._objective.exhausted:
-            budget.num_fevals = budget.max_fevals
-        found = self._objective.seen[self._row_of[config]]
-        result: dict[str, Any] = dict(zip(self._names, config, strict=True)) | {"time": found}
+            self._objective(row)
+        over = self._objective.exhausted
+        budget.num_fevals = budget.max_fevals if over else len(self._objective.order)
+        found = self._objective.seen[row]
+        result = {**self._configs[row], "time": found}
         if not np.isfinite(found):
             result["__error__"] = RuntimeFailedConfig()
         return result

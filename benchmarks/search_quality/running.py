@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -86,8 +85,13 @@ def run(task: Task) -> Trace:
         rows, search_s = own.run(task.method, recording, task.seed, task.budget, prior)
     else:
         rows, search_s = outside.run(task.method, recording, task.seed, task.budget)
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Trace(rows, search_s, memory_mb)
+    return Trace(rows, search_s, _memory_mb())
+
+
+def _memory_mb() -> float:
+    """Most memory this process ever held; what getrusage says includes its parent's."""
+    (line,) = re.findall(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    return int(line) / 1024
 
 
 def _prior(task: Task) -> npt.NDArray[np.float64] | None:
