@@ -114,10 +114,10 @@ class Posterior:
         factor[:n, :n], factor[n:, :n], factor[n:, n:] = self._factor, left.T, corner
         across = model.covariances(self._distances, more, self._candidates).astype(np.float32)
         across -= left.T.astype(np.float32) @ self._solved[:n]
-        rows: npt.NDArray[np.float32] = solve_triangular(
+        rows = solve_triangular(
             corner.astype(np.float32), across, lower=True, check_finite=False, overwrite_b=True
         )
-        return factor, rows
+        return factor, np.asarray(rows, np.float32)
 
 
 def _joined(a: Points, b: Points) -> Points:
