@@ -31,7 +31,8 @@ def run(
     """
     space = recording.space
     extra: dict[str, Any] = {} if prior is None else {"prior": prior}
-    search = Search(space, method.name, seed, **extra)
+    known = "default" in recording.meta  # else it is the middle of the space, no default
+    search = Search(space, method.name, seed, default=known, **extra)
     rows: list[int] = []
     seen: set[int] = set()
     pending: deque[tuple[int, float | None]] = deque()
