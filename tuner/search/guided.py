@@ -26,7 +26,7 @@ REFIT = 1.15
 LOCAL_EVERY, LOCAL_OPTIMISM = 4, 0.5
 # What a proposal has to promise beyond the best, in standard deviations of the targets: more, the
 # longer there was no improvement.
-MARGIN, STALLED_MARGIN, STALLED_AFTER = 0.1, 0.4, 15
+MARGIN, STALLED_MARGIN, STALLED_AFTER = 0.1, 1.0, 6
 DRAWS, DRAWN_OVER = 512, 300
 
 Ints = npt.NDArray[np.int64]
