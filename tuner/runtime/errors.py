@@ -28,7 +28,8 @@ def unknown(what: str, name: Any, choices: Iterable[Any]) -> TunerError:
     options = list(choices)
     known = [str(choice) for choice in options]
     near = difflib.get_close_matches(str(name).lower(), [k.lower() for k in known], n=3, cutoff=0.5)
-    named = [k for k in known if k.lower() in near]
+    begun = str(name).lower() if len(str(name)) > 2 else None
+    named = [k for k in known if k.lower() in near or (begun and k.lower().startswith(begun))]
     if _is_number(name) and all(_is_number(option) for option in options):
         named = [str(option) for option in sorted(options, key=lambda o: abs(o - name))[:2]]
     hint = f"; did you mean {', '.join(named)}?" if named else ""

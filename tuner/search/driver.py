@@ -94,8 +94,8 @@ class Search:
         """
         trial = self._trials.pop(number)
         if latency_us is not None:
-            self._worst = max(self._worst or 0.0, latency_us)
-            self._best = min(self._best or latency_us, latency_us)
+            self._worst = latency_us if self._worst is None else max(self._worst, latency_us)
+            self._best = latency_us if self._best is None else min(self._best, latency_us)
         elif self._sampler.reads_failures:
             self._study.tell(trial, state=TrialState.FAIL)
             return

@@ -19,15 +19,10 @@ class ExhaustiveSampler(RowSampler):
     """
 
     _order: npt.NDArray[np.int64] | None = None
-    _begin: int = 0
 
     def _propose(
         self, study: Study, trial: FrozenTrial, history: History, taken: npt.NDArray[np.bool_]
     ) -> int:
         if self._order is None:
             self._order = np.random.default_rng(self.seed).permutation(len(self.space))
-        if history.started < self._begin:
-            self._begin = 0
-        while taken[self._order[self._begin]]:
-            self._begin += 1
-        return int(self._order[self._begin])
+        return int(self._order[np.argmin(taken[self._order])])

@@ -183,13 +183,17 @@ class _Fits:
         self._seed = seed
         self._models: list[tuple[int, Model]] = []
         self._rows: Ints = np.empty(0, np.int64)
+        self._values: Floats = np.empty((0, 1))
 
     def at(self, history: History, values: Floats) -> tuple[int, Model]:
         """Returns the newest model for a history, and how many trials it was fitted to."""
         same = min(len(self._rows), len(history.rows))
-        if not np.array_equal(self._rows[:same], history.rows[:same]):
-            self._models = []
-        self._rows = history.rows.copy()
+        if not (
+            np.array_equal(self._rows[:same], history.rows[:same])
+            and np.array_equal(self._values[:same], history.values[:same])
+        ):
+            self._models = []  # those of another study, say
+        self._rows, self._values = history.rows, history.values
         while self._models and self._models[-1][0] > len(history.rows):
             self._models.pop()
         while (count := self._next()) <= len(history.rows):

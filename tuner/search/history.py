@@ -53,57 +53,64 @@ class History:
         return order[np.isfinite(self.merits[order])]
 
 
+_Finished = tuple[Any, int, int, npt.NDArray[np.float64]]
+"""When a trial finished, its number, its row and what came out."""
+
+
 @dataclass
 class Book:
     """Reads a study's trials, the finished ones once.
 
-    A trial belongs to the row whose code is written in it, else to that of its parameters; one that
-    belongs to none is left out. Two trials of a row count once, as the first to finish.
+    A trial belongs to the row whose code is written in it, else, or where its parameters are others
+    than that row's, to the row of its parameters; one that belongs to none is left out. Trials of
+    one row count once, as the first to finish that did not fail.
     """
 
     space: SearchSpace
-    _rows: dict[int, int] = field(default_factory=dict)
-    _study: str = ""
+    _finished: dict[int, _Finished] = field(default_factory=dict)
+    _study: tuple[object, int] = (None, -1)
 
     def read(self, study: Study, own: FrozenTrial | None = None) -> History:
         """Returns what is known; `own` is the trial that asks."""
         signs = np.array([1 if d != StudyDirection.MAXIMIZE else -1 for d in study.directions])
-        done: list[tuple[Any, int, int, npt.NDArray[np.float64]]] = []
+        done: list[_Finished] = []
         pending: dict[int, None] = {}
-        if study.study_name != self._study:
-            self._rows, self._study = {}, study.study_name
+        if study._storage is not self._study[0] or study._study_id != self._study[1]:
+            self._finished, self._study = {}, (study._storage, study._study_id)
         for trial in study.get_trials(deepcopy=False):
             if own is not None and trial.number == own.number:
                 continue
-            row = self._row(trial)
-            if row < 0:
-                continue
             if trial.state.is_finished():
-                values = _values(trial, len(signs)) * signs
-                done.append((trial.datetime_complete, trial.number, row, values))
+                if trial.number not in self._finished:
+                    self._finished[trial.number] = (
+                        trial.datetime_complete,
+                        trial.number,
+                        self._row(trial),
+                        _values(trial, signs),
+                    )
+                done.append(self._finished[trial.number])
             elif trial.state == TrialState.RUNNING:
-                pending[row] = None
-        done.sort(key=lambda each: each[:2])
+                pending[self._row(trial)] = None
+        pending.pop(-1, None)
+        done = sorted((each for each in done if each[2] >= 0), key=lambda each: each[:2])
         first: dict[int, npt.NDArray[np.float64]] = {}
         for _, _, row, values in done:
-            first.setdefault(row, values)
+            if row not in first or (np.isinf(first[row]).any() and np.isfinite(values).all()):
+                first.pop(row, None)
+                first[row] = values
         table = np.array(list(first.values())).reshape(len(first), len(signs))
         rows = np.fromiter(first, np.int64, len(first))
         return History(rows, table, tuple(row for row in pending if row not in first))
 
     def _row(self, trial: FrozenTrial) -> int:
-        if trial.number in self._rows:
-            return self._rows[trial.number]
         code = trial.system_attrs.get(CODE)
-        if code is not None:
-            place = int(np.searchsorted(self.space.codes, code))
-            there = place < len(self.space) and self.space.codes[place] == code
-            row = place if there else -1
-        else:
-            row = row_of(self.space, trial.params)
-        if code is not None or trial.state.is_finished():
-            self._rows[trial.number] = row
-        return row
+        place = len(self.space) if code is None else int(np.searchsorted(self.space.codes, code))
+        row = -1
+        if place < len(self.space) and self.space.codes[place] == code:
+            config = self.space.config(place)
+            others = any(config.get(name, value) != value for name, value in trial.params.items())
+            row = -1 if others else place
+        return row if row >= 0 else row_of(self.space, trial.params)
 
 
 def row_of(space: SearchSpace, params: Mapping[str, Any]) -> int:
@@ -114,8 +121,8 @@ def row_of(space: SearchSpace, params: Mapping[str, Any]) -> int:
         return -1
 
 
-def _values(trial: FrozenTrial, objectives: int) -> npt.NDArray[np.float64]:
+def _values(trial: FrozenTrial, signs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     if trial.state != TrialState.COMPLETE or trial.values is None:
-        return np.full(objectives, np.inf)
-    values = np.array(trial.values, float)
-    return np.where(np.isnan(values), np.inf, values)
+        return np.full(len(signs), np.inf)
+    values = np.array(trial.values, float) * signs
+    return np.where(np.isfinite(values), values, np.inf)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy.typing as npt
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.runtime.rules import Config
 from tuner.search.history import CODE, Book, History, row_of
-from tuner.space import SearchSpace
+from tuner.space import INACTIVE, SearchSpace
 
 __all__ = ["ExhaustedError", "RandomSampler", "RowSampler", "suggest"]
 
@@ -58,6 +59,7 @@ class RowSampler(BaseSampler):
         self.seed = seed
         self._first = [*([space.default] if default else []), *seeds]
         self._book = Book(space)
+        self._lock = threading.Lock()
         self._distributions: dict[str, BaseDistribution] = {
             parameter.name: CategoricalDistribution(parameter.values)
             for parameter in space.parameters
@@ -73,12 +75,10 @@ class RowSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Returns the active parameters of the next row."""
-        history = self._book.read(study, trial)
-        row = row_of(self.space, trial.system_attrs.get("fixed_params", {}))  # of enqueue_trial
-        if row < 0:
-            row = self._next(study, trial, history)
-        code = int(self.space.codes[row])
-        study._storage.set_trial_system_attr(trial._trial_id, CODE, code)
+        with self._lock:  # `Study.optimize` may ask from several threads
+            row = self._next(study, trial, self._book.read(study, trial))
+            code = int(self.space.codes[row])
+            study._storage.set_trial_system_attr(trial._trial_id, CODE, code)
         return dict(self.space.config(row))
 
     def sample_independent(
@@ -97,16 +97,59 @@ class RowSampler(BaseSampler):
         """
         return None
 
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Ends `Study.optimize` when every config was proposed."""
+        if study._thread_local.in_optimize_loop:
+            with self._lock:
+                history = self._book.read(study)
+            if self._taken(history).all():
+                study.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def _next(self, study: Study, trial: FrozenTrial, history: History) -> int:
-        taken = np.zeros(len(self.space), bool)
-        taken[history.rows] = True
-        taken[list(history.pending)] = True
+        taken = self._taken(history)
+        fixed = trial.system_attrs.get("fixed_params", {})  # of enqueue_trial
+        fixed = {name: value for name, value in fixed.items() if name in self._distributions}
+        if fixed:
+            row = row_of(self.space, fixed)
+            if row >= 0:
+                return row
+            taken = self._narrowed(taken, fixed)
         for row in self._first:
             if not taken[row]:
                 return row
         if taken.all():
             raise ExhaustedError(f"all {len(taken)} configs were proposed")
         return self._propose(study, trial, history, taken)
+
+    def _taken(self, history: History) -> npt.NDArray[np.bool_]:
+        taken = np.zeros(len(self.space), bool)
+        taken[history.rows] = True
+        taken[list(history.pending)] = True
+        return taken
+
+    def _narrowed(
+        self, taken: npt.NDArray[np.bool_], fixed: Mapping[str, Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Returns `taken` with every row but those of some fixed values, where one is left."""
+        others = taken.copy()
+        for column, parameter in enumerate(self.space.parameters):
+            if parameter.name in fixed:
+                value = fixed[parameter.name]
+                index = parameter.values.index(value) if value in parameter.values else INACTIVE
+                others |= self.space.rows[:, column] != index
+        return taken if others.all() else others
 
     def _propose(
         self, study: Study, trial: FrozenTrial, history: History, taken: npt.NDArray[np.bool_]
@@ -131,7 +174,12 @@ def suggest(trial: Trial, space: SearchSpace) -> Config:
     """Returns the config of a trial that one of these samplers proposed.
 
     A parameter that the config has no value for is not there.
+
+    Raises:
+        ValueError: The study has another sampler.
     """
+    if not trial.relative_params:
+        raise ValueError(f"trial {trial.number} has no config: the study's sampler is another one")
     config: Config = {}
     for parameter in space.parameters:
         if parameter.name in trial.relative_params:

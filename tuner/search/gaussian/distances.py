@@ -61,11 +61,13 @@ class Distances:
         sizes: States of each parameter.
         offsets: Where each parameter's table begins in a table of all of them.
         log_weights: Of each component, tables first, what its weight is before anything is known.
+        has_prior: Whether a prior says anything of any config.
     """
 
     def __init__(self, space: SearchSpace, prior: Floats | None = None) -> None:
         self._space = space
         self._prior = np.zeros(len(space)) if prior is None else prior
+        self.has_prior = bool(np.any(self._prior))
         self._logs = [_logs(parameter) for parameter in space.parameters]
         parts = [
             (column, table.ravel(), weight)

@@ -66,7 +66,7 @@ class _Likelihood:
         self._distances = distances
         self._points = points
         self._targets = targets
-        self._follows = bool(np.any(points.prior))
+        self._follows = distances.has_prior
         tables, components = len(distances.columns), len(distances.log_weights)
         spread = np.full(components, JOINT_SPREAD)
         spread[:tables] = WEIGHT_SPREAD
