@@ -29,7 +29,8 @@ class BorrowedSampler(RowSampler):
     """Moves what an Optuna sampler proposes to the nearest valid config that is left.
 
     The sampler is made anew for each proposal, seeded with `seed` and the number of trials, so that
-    it too depends on the study alone; pending trials are told to TPE as bad ones.
+    it too depends on the study alone, including what such samplers note down there; pending trials
+    are told to TPE as bad ones.
 
     Args:
         kind: Name of a class of `optuna.samplers`.
@@ -63,6 +64,9 @@ class BorrowedSampler(RowSampler):
         options: dict[str, Any] = {"seed": seed} if "seed" in takes else {}
         if "constant_liar" in takes:
             options["constant_liar"] = True
+        if "scramble" in takes:  # one sequence for all proposals; without, seeds do not matter
+            others = optuna.samplers.RandomSampler(seed=seed)
+            options |= {"scramble": True, "seed": self.seed, "independent_sampler": others}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -101,6 +101,8 @@ class GaussianSampler(RowSampler):
         more than `margin` as a share; None with several objectives or before there is a model.
         """
         history = self._book.read(study)
+        if len(history.rows) == len(self.space):
+            return 0.0
         ready = len(history.rows) >= self._fits.first and len(history.incumbents)
         if not ready or history.values.shape[1] > 1:
             return None
