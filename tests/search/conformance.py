@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna import Study, Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.search.studies import (
@@ -192,15 +193,12 @@ class SamplerConformance:
         self, small: SearchSpace
     ) -> None:
         study = study_of(small, self.sampler)
-        space = {
-            name: optuna.distributions.CategoricalDistribution(p.values)
-            for name, p in ((p.name, p) for p in small.parameters)
-        }
+        space = {p.name: CategoricalDistribution(p.values) for p in small.parameters}
         for row in (0, 5):
             config = small.config(row)
-            known = {name: space[name] for name in config}
+            known: dict[str, BaseDistribution] = {name: space[name] for name in config}
             study.add_trial(create_trial(params=config, distributions=known, value=1.0))
-        other = {"lr": optuna.distributions.FloatDistribution(0, 1)}
+        other: dict[str, BaseDistribution] = {"lr": FloatDistribution(0, 1)}
         study.add_trial(create_trial(params={"lr": 0.5}, distributions=other, value=1.0))
         study.add_trial(create_trial(state=TrialState.FAIL))
         rows = [small.row(step(study, small, slow_when_wide)) for _ in range(len(small) - 2)]
@@ -264,7 +262,7 @@ class SamplerConformance:
             return None if config["cache"] else -smooth(config)
 
         least = study_of(blocks, self.sampler, 1)
-        most = study_of(blocks, self.sampler, 1, direction="maximize")
+        most = study_of(blocks, self.sampler, 1, maximize=True)
         expected = [step(least, blocks, time) for _ in range(20)]
         assert expected == [step(most, blocks, negated) for _ in range(20)]
 

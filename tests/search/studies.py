@@ -65,12 +65,12 @@ def rugged(config: Config) -> float:
 
 
 def study_of(
-    space: SearchSpace, sampler: str, seed: int = 0, direction: str = "minimize", **options: object
+    space: SearchSpace, sampler: str, seed: int = 0, maximize: bool = False, **options: object
 ) -> Study:
     """A study in memory."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     made = make_sampler(sampler, space, seed, **options)
-    return optuna.create_study(sampler=made, direction=direction)
+    return optuna.create_study(sampler=made, direction="maximize" if maximize else "minimize")
 
 
 def step(study: Study, space: SearchSpace, time: Time) -> Config:

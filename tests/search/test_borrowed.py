@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 
 import numpy as np
@@ -19,17 +20,22 @@ def test_the_samplers_of_optuna_that_need_no_more_than_a_seed() -> None:
     assert not {"BaseSampler", "GridSampler", "PartialFixedSampler"} & set(optuna_samplers())
 
 
-@pytest.mark.parametrize(
-    ("sampler", "package"), [("GPSampler", "torch"), ("CmaEsSampler", "cmaes")]
-)
-def test_what_is_not_installed_is_said_in_one_line(sampler: str, package: str) -> None:
-    if find_spec(package):
-        pytest.skip(f"{package} is installed")
-    with pytest.raises(
-        TunerError, match=f"sampler {sampler} cannot be used here: .*{package}"
-    ) as e:
-        run(Search(small_space(), sampler), 20, lambda config: 1.0)
-    assert "\n" not in str(e.value)
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
+def test_what_is_not_installed_is_said_in_one_line() -> None:
+    with pytest.raises(TunerError, match=r"sampler GPSampler cannot be used here: .*torch") as told:
+        run(Search(small_space(), "GPSampler"), 20, lambda config: 1.0)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("sampler", ["QMCSampler", "CmaEsSampler"])
+def test_conditional_parameters_bring_no_warnings(
+    sampler: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("optuna")
+    logger.addHandler(caplog.handler)
+    run(Search(small_space(), sampler), 15, lambda config: float(config["width"]))
+    logger.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_tpe_finds_better_configs_than_chance() -> None:
@@ -59,7 +65,7 @@ def test_a_proposal_is_the_nearest_valid_config_that_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     space = small_space()
-    wanted = {"width": 8, "order": "nm", "keep": True, "depth": 2.0}  # breaks a constraint
+    wanted: Config = {"width": 8, "order": "nm", "keep": True, "depth": 2.0}  # breaks a constraint
 
     def same(self: object, study: object, trial: object, name: str, values: object) -> object:
         return wanted[name]

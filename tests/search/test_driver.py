@@ -17,7 +17,7 @@ def small() -> SearchSpace:
 def test_the_best_time_is_the_least_told(small: SearchSpace) -> None:
     search = Search(small, "random")
     assert search.best_us is None
-    best = []
+    best: list[float | None] = []
     for latency_us in (5.0, None, 7.0, 0.0, 3.0):
         number, _ = search.ask()
         search.tell(number, latency_us)

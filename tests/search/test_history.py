@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -15,6 +16,8 @@ from tuner.search.history import CODE, Book
 from tuner.space import SearchSpace
 
 START = datetime(2026, 1, 1)
+
+Directions = tuple[Literal["minimize", "maximize"], ...]
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def finished(
     return trial
 
 
-def study_with(*trials: FrozenTrial, directions: tuple[str, ...] = ("minimize",)) -> Study:
+def study_with(*trials: FrozenTrial, directions: Directions = ("minimize",)) -> Study:
     study = optuna.create_study(directions=list(directions))
     study.add_trials(trials)
     return study
@@ -66,7 +69,7 @@ def test_of_two_that_finish_at_once_the_earlier_number_is_first(space: SearchSpa
 @pytest.mark.parametrize("directions", [("minimize",), ("maximize",), ("maximize", "minimize")])
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, None])
 def test_a_failure_is_infinite_in_every_direction(
-    space: SearchSpace, directions: tuple[str, ...], bad: float | None
+    space: SearchSpace, directions: Directions, bad: float | None
 ) -> None:
     count = len(directions)
     study = study_with(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+import optuna
 import pytest
 
 from tests.search.conformance import SamplerConformance
+from tests.search.studies import smooth
+from tuner.runtime.errors import TunerError
+from tuner.search import make_sampler, suggest
+from tuner.space import SearchSpace
 
 
 class TestGaussian(SamplerConformance):
@@ -39,6 +42,12 @@ class TestOptunaRandom(SamplerConformance):
     sampler = "RandomSampler"
 
 
-@pytest.mark.skipif(find_spec("cmaes") is None, reason="needs the package cmaes")
 class TestCmaEs(SamplerConformance):
     sampler = "CmaEsSampler"
+
+    def test_several_objectives(self, blocks: SearchSpace) -> None:
+        study = optuna.create_study(
+            sampler=make_sampler(self.sampler, blocks), directions=["minimize", "minimize"]
+        )
+        with pytest.raises(TunerError, match=r"CmaEsSampler cannot be used here: .*objective"):
+            study.optimize(lambda t: (smooth(suggest(t, blocks)), 1.0), n_trials=3)

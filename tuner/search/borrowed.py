@@ -30,7 +30,8 @@ class BorrowedSampler(RowSampler):
 
     The sampler is made anew for each proposal, seeded with `seed` and the number of trials, so that
     it too depends on the study alone, including what such samplers note down there; pending trials
-    are told to TPE as bad ones.
+    are told to TPE as bad ones. Parameters are choices to it, so CMA-ES, which takes numbers alone,
+    draws at random here.
 
     Args:
         kind: Name of a class of `optuna.samplers`.
@@ -64,6 +65,8 @@ class BorrowedSampler(RowSampler):
         options: dict[str, Any] = {"seed": seed} if "seed" in takes else {}
         if "constant_liar" in takes:
             options["constant_liar"] = True
+        if "warn_independent_sampling" in takes:  # conditional parameters are, at each proposal
+            options["warn_independent_sampling"] = False
         if "scramble" in takes:  # one sequence for all proposals; without, seeds do not matter
             others = optuna.samplers.RandomSampler(seed=seed)
             options |= {"scramble": True, "seed": self.seed, "independent_sampler": others}

@@ -63,7 +63,8 @@ def scalars(values: Floats, generator: np.random.Generator) -> Floats:
     fine = np.asarray(np.isfinite(values).all(axis=1))
     if not fine.any():
         return np.full(len(values), np.inf)
-    raw = np.log(values) if (values[fine] > 0).all() else values
+    raw = np.where(fine[:, None], values, 1.0)
+    raw = np.log(raw) if (raw > 0).all() else raw
     least, most = raw[fine].min(axis=0), raw[fine].max(axis=0)
     shares = np.where(fine[:, None], (raw - least) / (most - least + TINY), np.inf)
     weighted = np.where(fine[:, None], weights * shares, np.inf)

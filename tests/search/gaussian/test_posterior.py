@@ -30,7 +30,7 @@ class Case:
         seen, asked = d.points(rows), d.points(self.candidates)
         own = model.covariances(d, seen, seen) + (model.noise + JITTER) * np.eye(len(rows))
         across = np.linalg.solve(own, model.covariances(d, seen, asked))
-        means = across.T @ np.resize(self.targets, len(rows))
+        means: Floats = across.T @ self.targets[: len(rows)]
         between = model.covariances(d, asked, seen)
         return means, model.covariances(d, asked, asked) - between @ across
 
