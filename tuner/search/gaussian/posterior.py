@@ -93,12 +93,6 @@ class Posterior:
         solved = self._solved[: len(self), places].astype(np.float64)
         return self.model.covariances(self._distances, some, some) - solved.T @ solved
 
-    def at(self, points: Points, targets: Floats) -> tuple[Floats, Floats]:
-        """Returns means and deviations of any points [k], candidates or not."""
-        across = self._solve(self.model.covariances(self._distances, self._observed, points))
-        variance = self.model.variances(points) - np.einsum("nk,nk->k", across, across)
-        return self._solve(targets) @ across, np.sqrt(np.maximum(variance, LEAST_VARIANCE))
-
     def _solve(self, right: Floats) -> Floats:
         solved: Floats = solve_triangular(self._factor, right, lower=True, check_finite=False)
         return solved
