@@ -58,8 +58,8 @@ def full_name(name: str) -> str:
     """
     from tuner.search.borrowed import optuna_samplers
 
-    if name in SAMPLERS:
-        return name
+    if name.lower() in SAMPLERS:
+        return name.lower()
     theirs = {kind.lower(): kind for kind in optuna_samplers()}
     for wanted in (name.lower(), f"{name.lower()}sampler"):
         if wanted in theirs:
