@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tuner.backends import Status
-from tuner.backends.recording import Recording
+from tuner.backends.recording import Recording, read_recording
 from tuner.backends.recording.values import parameters_of
+from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Value
 from tuner.space import INACTIVE, SearchSpace
 
@@ -110,6 +111,15 @@ def cache() -> dict[str, Any]:
         "objective": "time",
         "cache": entries,
     }
+
+
+def refusal(path: Path) -> str:
+    """What is said of a file that is refused; empty where it can be read."""
+    try:
+        read_recording(path)
+    except TunerError as error:
+        return str(error)
+    return ""
 
 
 def written(folder: Path, data: Any, name: str = "file.json") -> Path:

@@ -12,12 +12,13 @@ import pytest
 from tests.backends.small_kernel import write_space
 from tests.job.jobs import Tune, stored
 from tests.job.test_resume import interrupt_after
-from tuner.backends import Candidate, Measurement, Status
+from tuner.backends import Candidate, Measurement, Repeats, Status
 from tuner.backends.noise import noise_factor
 from tuner.database import REMEASURED, Store, Trial, best_trial
 from tuner.execution import SerialExecutor
 from tuner.job import run
 from tuner.job.finals import MAX_ROUNDS, MIN_ROUNDS, finalists, incumbent_interval, remeasure
+from tuner.search import Search
 
 
 def trial(
@@ -309,6 +310,46 @@ def test_more_trials_after_the_finals_search_on_as_if_there_had_been_none(
     more = stored(tune_small(**settings, trials=18, resume=True))
     whole = stored(tune_small(**settings, trials=18))
     assert [t.config for t in more] == [t.config for t in whole]
+
+
+def test_a_resumed_search_is_told_what_it_was_told_before_the_finals(
+    tune_small: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, float | None]] = []
+
+    class Listening(Search):
+        def tell(self, number: int, latency_us: float | None) -> None:
+            told.append((number, latency_us))
+            super().tell(number, latency_us)
+
+    monkeypatch.setattr(run, "Search", Listening)
+    tune_small(**NOISY)
+    first, told[:] = list(told), []
+    tune_small(**NOISY, trials=9, resume=True)
+    assert told[:8] == first
+
+
+def test_a_candidate_knows_the_interval_to_beat_and_its_finals_take_new_samples(
+    tune_small: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Candidate] = []
+
+    class Listening(SerialExecutor):
+        def submit(self, candidate: Candidate) -> None:
+            asked.append(candidate)
+            super().submit(candidate)
+
+    monkeypatch.setattr(run, "SerialExecutor", Listening)
+    trials = stored(tune_small(**NOISY, verify="none"))
+    default, second = asked[:2]
+    assert default.limit_us is None
+    assert default.repeats == Repeats(8)
+    ci_us = trials[0].figures.get(REMEASURED, trials[0].figures)["ci_us"]
+    assert second.repeats == Repeats(8, incumbent_us=tuple(ci_us))
+    assert second.limit_us == ci_us[1]
+    finals = [each.repeats for each in asked[len(trials) :]]
+    rounds = len(finals) // len({str(each.config) for each in asked[len(trials) :]})
+    assert {each.first for each in finals if each} == set(range(8, 8 + rounds))
 
 
 def test_what_is_complete_is_not_measured_again_when_resumed(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tuner
+from tests.backends.recordings import SHIPPED
 from tests.backends.small_kernel import CONFIGS, SHAPE, write_space
 from tuner.backends import Candidate, Status, evaluate, load_backend
 from tuner.backends.recording import read_recording
@@ -15,6 +16,8 @@ from tuner.database import Store
 from tuner.job import Job, Progress, prepare, record
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config
+
+SMALL = SHIPPED / "matmul-512x128x512.npz"
 
 
 def varied(config: Config) -> Config:
@@ -151,6 +154,8 @@ def test_a_space_above_the_limit_is_refused_with_the_time_it_would_take(
         ({"shape": "M=256"}, "matmul needs a size for K, N"),
         ({"device": "trn22"}, "unknown device 'trn22'"),
         ({"backend": "replay", "kernel": "x.npz", "shape": {}}, "x.npz: No such file"),
+        ({"noise": 0.1}, "noise=0.1: a recording holds exact times"),
+        ({"backend": "replay", "kernel": str(SMALL), "shape": {}}, "is a recording already"),
     ],
 )
 def test_a_wrong_setting_is_named(

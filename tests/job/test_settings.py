@@ -40,7 +40,7 @@ from tuner.runtime.errors import TunerError
         ({"repeats": 0}, "repeats=0: expected a whole number from 1"),
         ({"remeasure": -1}, "remeasure=-1: expected a whole number from 0"),
         ({"verify": "some"}, "unknown choice of verify 'some'"),
-        ({"sampler": "TPE"}, "unknown sampler 'TPE'; did you mean tpe"),
+        ({"sampler": "gpp"}, "unknown sampler 'gpp'; did you mean gp"),
         ({"device": "trn22"}, "unknown device 'trn22'; did you mean "),
         ({"backend": "hardware"}, "unknown backend 'hardware'"),
         ({"policy": "fast"}, "unknown compiler policy 'fast'"),

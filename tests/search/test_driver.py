@@ -70,7 +70,12 @@ def test_without_a_model_there_is_no_chance(small: SearchSpace, sampler: str) ->
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("tpe", "TPESampler"), ("gpp", "gp"), ("exhaust", "exhaustive"), ("annealing", "anneal")],
+    [
+        ("TPESamplr", "TPESampler"),
+        ("gpp", "gp"),
+        ("exhaust", "exhaustive"),
+        ("annealing", "anneal"),
+    ],
 )
 def test_an_unknown_sampler(small: SearchSpace, name: str, nearest: str) -> None:
     with pytest.raises(TunerError, match=rf"unknown sampler '{name}'; did you mean .*{nearest}"):

@@ -244,7 +244,7 @@ def test_a_space_of_values() -> None:
         ({"p": [1, 1]}, [], {}, r"parameters\.p\.values: a value stands twice"),
         ({"p": [1]}, ["q > 1"], {}, r"unknown name in constraints\[0\]: 'q'"),
         ({"p": [1]}, ["p >"], {}, r"constraints\[0\]: 'p >' is not an expression"),
-        ({"p": [1]}, ["p > 1"], {}, "no config is valid here: 'p > 1'"),
+        ({"p": [1]}, ["p > 1"], {}, r"no config is valid here: 'p > 1': constraints\[0\]"),
         ({"p": [1]}, [], {"default": {"p": 2}}, r"parameters\.p\.default: 2 is none of"),
         ({"p": [1]}, [], {"default": {"q": 2}}, "unknown parameter in default: 'q'"),
         ({"p": [1]}, [], {"when": {"q": "p > 1"}}, "unknown parameter in when: 'q'"),

@@ -44,7 +44,12 @@ LINE_EVERY = 0.1
     "--patience", type=int, help="Stops after so many trials without one more than 0.1 % faster."
 )
 @click.option("--seed", default=0, show_default=True, help="Same seed and settings: same trials.")
-@click.option("--sampler", default="tpe", show_default=True, help="tpe, random or exhaustive.")
+@click.option(
+    "--sampler",
+    default="gp",
+    show_default=True,
+    help="gp, anneal, random, exhaustive, or one of Optuna's, e.g. tpe or NSGAIISampler.",
+)
 @click.option(
     "--warm-start/--no-warm-start",
     default=True,

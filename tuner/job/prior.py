@@ -16,18 +16,15 @@ import numpy.typing as npt
 from tuner.backends import REPLAY, Candidate, Measurement, Problem, Status
 from tuner.execution import Executor
 from tuner.runtime.errors import TunerError, unknown
+from tuner.search import GUIDED
 from tuner.space import INACTIVE, SearchSpace
 
 if TYPE_CHECKING:
     from tuner.backends.recording import Recording
 
-__all__ = ["EXHAUSTIVE", "MAX_SIMULATED", "UNGUIDED", "Prior", "find_prior"]
+__all__ = ["MAX_SIMULATED", "Prior", "find_prior"]
 
 NONE, SIMULATOR = "none", "simulator"
-EXHAUSTIVE = "exhaustive"
-UNGUIDED = (EXHAUSTIVE, "random")
-"""Samplers that take no prior."""
-
 MAX_SIMULATED = 20_000
 POLL_S = 0.25
 MISSING = -2
@@ -54,7 +51,7 @@ class Prior:
 
     def told(self, sampler: str) -> str:
         """Says in one line what it is and what it took."""
-        if sampler in UNGUIDED:
+        if sampler not in GUIDED:
             return f"{self.source}: the sampler {sampler} takes none"
         times = np.empty(0) if self.times is None else self.times
         known, failed = np.count_nonzero(~np.isnan(times)), np.count_nonzero(np.isinf(times))

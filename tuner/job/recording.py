@@ -93,12 +93,7 @@ def record(
     if path.suffix != ".npz" or not path.parent.is_dir():
         raise TunerError(f"{path}: expected a file that ends in .npz, in a folder that exists")
     prepared = prepare(Job(kernel, shape, **{"ray": SERIAL, **settings, "verify": "none"}))
-    if prepared.job.backend == REPLAY:
-        raise TunerError(f"{kernel} is a recording already")
-    if prepared.job.noise:
-        raise TunerError(f"noise={prepared.job.noise}: a recording holds exact times")
-    if len(prepared.space) > limit:
-        raise TunerError(_too_large(prepared, limit))
+    _check(prepared, limit)
     info = dataclasses.replace(
         prepared.info, settings={"configs": "all"}, command=_command(prepared, path)
     )
@@ -111,6 +106,16 @@ def record(
     if done.recording is not None:
         _remove(partial)
     return done
+
+
+def _check(prepared: Prepared, limit: int) -> None:
+    job = prepared.job
+    if job.backend == REPLAY:
+        raise TunerError(f"{job.kernel} is a recording already")
+    if job.noise:
+        raise TunerError(f"noise={job.noise}: a recording holds exact times")
+    if len(prepared.space) > limit:
+        raise TunerError(_too_large(prepared, limit))
 
 
 def _too_large(prepared: Prepared, limit: int) -> str:

@@ -18,7 +18,7 @@ from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
-from tuner.job.prior import EXHAUSTIVE, MAX_SIMULATED, UNGUIDED, Prior, find_prior
+from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
 from tuner.job.resuming import find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
@@ -26,7 +26,7 @@ from tuner.job.stopping import Stopping, doubt, exhausting_s
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
-from tuner.search import Search
+from tuner.search import EXHAUSTIVE, GUIDED, Search
 
 __all__ = ["tune"]
 
@@ -135,7 +135,7 @@ class _Run:
 
     def _compute_prior(self) -> None:
         prepared, prior = self.prepared, self.prior
-        if prior is None or prior.times is not None or self.sampler in UNGUIDED:
+        if prior is None or prior.times is not None or self.sampler not in GUIDED:
             return
         self.note = f"prior: simulating {min(len(prepared.space), MAX_SIMULATED):,} configs"
         self._report()

@@ -16,7 +16,7 @@ from tuner.kernel import read_kernel
 from tuner.neuroncore import device
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import DTYPE_BYTES, Config
-from tuner.search import DEFAULT, check_sampler
+from tuner.search import DEFAULT, full_name
 from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
 
 __all__ = [
@@ -109,7 +109,7 @@ class Job:
             raise TunerError(f"noise={noise!r}: expected a share from 0 to 1, e.g. 0.03")
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
-        check_sampler(self.sampler)
+        full_name(self.sampler)
 
     def _check_stopping(self) -> None:
         for name in ("max_s", "target_us"):

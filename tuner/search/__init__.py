@@ -1,17 +1,18 @@
 """Search: proposes valid configs, none twice, and learns from their times."""
 
 from tuner.search.driver import Search
-from tuner.search.naming import DEFAULT, SAMPLERS, UNGUIDED, check_sampler, make_sampler
+from tuner.search.naming import DEFAULT, EXHAUSTIVE, GUIDED, SAMPLERS, full_name, make_sampler
 from tuner.search.sampler import ExhaustedError, RowSampler, suggest
 
 __all__ = [
     "DEFAULT",
+    "EXHAUSTIVE",
+    "GUIDED",
     "SAMPLERS",
-    "UNGUIDED",
     "ExhaustedError",
     "RowSampler",
     "Search",
-    "check_sampler",
+    "full_name",
     "make_sampler",
     "suggest",
 ]

@@ -10,7 +10,7 @@ from tuner.space import SearchSpace
 
 __all__ = ["design_row", "prior_feature", "prior_order"]
 
-DRAWN = 60
+DRAWN = 200
 SLOW_SLOPE = 0.15
 
 Floats = npt.NDArray[np.float64]
@@ -39,7 +39,8 @@ def design_row(
         return int(drawn[0])
     span = np.maximum(space.counts - 1, 1)
     ours, theirs = space.rows[drawn] / span, space.rows[proposed] / span
-    apart = np.abs(ours[:, None] - theirs[None]).sum(axis=2).min(axis=1)
+    # Squares favour the corners of the space: what differs a lot in a few parameters.
+    apart = ((ours[:, None] - theirs[None]) ** 2).sum(axis=2).min(axis=1)
     return int(drawn[np.argmax(apart)])
 
 

@@ -23,10 +23,10 @@ __all__ = ["GaussianSampler"]
 
 LEAST_DESIGN, BEYOND_PARAMETERS = 8, 2
 REFIT = 1.15
-LOCAL_EVERY, LOCAL_OPTIMISM = 4, 0.5
 # What a proposal has to promise beyond the best, in standard deviations of the targets: more, the
-# longer there was no improvement.
-MARGIN, STALLED_MARGIN, STALLED_AFTER = 0.1, 0.4, 15
+# longer there was no improvement; nothing every fourth time.
+MARGIN, STALLED_MARGIN, STALLED_AFTER = 0.1, 1.0, 6
+MARGINLESS_EVERY = 4
 DRAWS, DRAWN_OVER = 512, 300
 
 Ints = npt.NDArray[np.int64]
@@ -39,8 +39,9 @@ class GaussianSampler(RowSampler):
     It starts with configs far from each other, half of them the prior's best where there is one.
     Then a Gaussian process is fitted to the finished trials, anew whenever there are 15 % more, and
     scored on every untried row (in large spaces on a pool of them); trials that run count as if
-    they came out as predicted. Every fourth proposal is a neighbour of the best config. Several
-    objectives become one by random weights, drawn anew for each proposal.
+    they came out as predicted. What counts as an improvement grows while there is none, so that the
+    search leaves a plateau. Several objectives become one by random weights, drawn anew for each
+    proposal.
 
     Args:
         space: See `RowSampler`.
@@ -81,14 +82,11 @@ class GaussianSampler(RowSampler):
         posterior, kept = self._conditioned(history, values)
         scale = Scale(values)
         targets = scale(values)[kept]
-        if history.started % LOCAL_EVERY == LOCAL_EVERY - 1:
-            row = self._local(history, values, taken, posterior, targets)
-            if row is not None:
-                return row
         means, smooth = posterior.means(targets)
         pending = self._distances.points(np.array(history.pending, np.int64))
         deviations = posterior.deviations(pending)
-        margin = _margin(values, self._design)
+        marginless = history.started % MARGINLESS_EVERY == MARGINLESS_EVERY - 1
+        margin = 0.0 if marginless else _margin(values, self._design)
         scores = _expected_improvement(float(smooth.min()) - margin, means, deviations)
         scores[taken[self._candidates]] = -np.inf
         best = int(np.argmax(scores))
@@ -155,23 +153,6 @@ class GaussianSampler(RowSampler):
             self._posterior.add(self._distances.points(np.array([row])))
         self._posterior_of = (fitted, history.rows.copy(), kept)
         return self._posterior, kept
-
-    def _local(
-        self,
-        history: History,
-        values: Floats,
-        taken: npt.NDArray[np.bool_],
-        posterior: Posterior,
-        targets: Floats,
-    ) -> int | None:
-        """Returns the most promising untried neighbour of the best config, None without one."""
-        best = history.rows[int(np.argmin(values))]
-        near = self.space.neighbours(int(best))
-        near = near[~taken[near]]
-        if not len(near):
-            return None
-        means, deviations = posterior.at(self._distances.points(near), targets)
-        return int(near[np.argmin(means - LOCAL_OPTIMISM * deviations)])
 
 
 class _Fits:

@@ -9,9 +9,9 @@ from tuner.runtime.errors import unknown
 from tuner.search.sampler import RowSampler
 from tuner.space import SearchSpace
 
-__all__ = ["DEFAULT", "SAMPLERS", "UNGUIDED", "check_sampler", "make_sampler"]
+__all__ = ["DEFAULT", "EXHAUSTIVE", "GUIDED", "SAMPLERS", "full_name", "make_sampler"]
 
-DEFAULT = "gp"
+DEFAULT, EXHAUSTIVE = "gp", "exhaustive"
 
 
 def _gp(space: SearchSpace, seed: int, **options: Any) -> RowSampler:
@@ -42,20 +42,29 @@ SAMPLERS: Mapping[str, Callable[..., RowSampler]] = {
     "gp": _gp,
     "anneal": _anneal,
     "random": _random,
-    "exhaustive": _exhaustive,
+    EXHAUSTIVE: _exhaustive,
 }
 """Our own samplers; those of Optuna go by the names of their classes."""
 
-UNGUIDED = ("anneal", "random", "exhaustive")
-"""Samplers that take no prior; nor do Optuna's."""
+GUIDED = ("gp",)
+"""Samplers that look at a prior."""
 
 
-def check_sampler(name: str) -> None:
-    """Raises TunerError where there is no sampler of this name."""
+def full_name(name: str) -> str:
+    """Returns a sampler's name in full: "tpe" is short for "TPESampler".
+
+    Raises:
+        TunerError: There is no such sampler.
+    """
     from tuner.search.borrowed import optuna_samplers
 
-    if name not in SAMPLERS and name not in optuna_samplers():
-        raise unknown("sampler", name, [*SAMPLERS, *optuna_samplers()])
+    if name.lower() in SAMPLERS:
+        return name.lower()
+    theirs = {kind.lower(): kind for kind in optuna_samplers()}
+    for wanted in (name.lower(), f"{name.lower()}sampler"):
+        if wanted in theirs:
+            return theirs[wanted]
+    raise unknown("sampler", name, [*SAMPLERS, *theirs.values()])
 
 
 def make_sampler(name: str, space: SearchSpace, seed: int = 0, **options: Any) -> RowSampler:
@@ -70,7 +79,7 @@ def make_sampler(name: str, space: SearchSpace, seed: int = 0, **options: Any) -
     Raises:
         TunerError: There is no such sampler, or it cannot be used here.
     """
-    check_sampler(name)
+    name = full_name(name)
     if name in SAMPLERS:
         return SAMPLERS[name](space, seed, **options)
     from tuner.search.borrowed import BorrowedSampler

@@ -138,10 +138,10 @@ class SearchSpace:
             for name, choices in values.items()
         }
         parameters = make_parameters(entries, set())
-        listed = [
-            Constraint(parse_expression(text, f"constraints[{i}]", set(values)), "it breaks that")
-            for i, text in enumerate(constraints)
-        ]
+        listed = []
+        for number, text in enumerate(constraints):
+            where = f"constraints[{number}]"
+            listed.append(Constraint(parse_expression(text, where, set(values)), where))
         return cls(Rules(parameters, tuple(listed)), {})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class SearchSpace:
         left = len(self) - (0 if taken is None else int(np.count_nonzero(taken)))
         if 8 * left < len(self) or 4 * count > left:  # else most draws hit, and few hit twice
             free = np.arange(len(self)) if taken is None else np.flatnonzero(~taken)
-            return generator.permutation(free)[:count]
+            return free[generator.choice(left, min(count, left), replace=False)]
         drawn = np.empty(0, np.int64)
         while len(drawn) < count:
             more = generator.integers(len(self), size=2 * (count - len(drawn)) + 8)

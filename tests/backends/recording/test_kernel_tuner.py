@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.backends.recordings import cache, t4, written
+from tests.backends.recordings import cache, refusal, t4, written
 from tuner.backends import Status
 from tuner.backends.recording import Recording, files, read_recording, write_recording
 from tuner.runtime.errors import TunerError
@@ -218,6 +218,50 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -
         read_recording(path)
     assert message in str(error.value)
     assert str(error.value).startswith(f"{path}: ")
+
+
+ANYTHING: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1e30,
+    "",
+    "x" * 5000,
+    [],
+    {},
+    [1],
+    {"a": 1},
+    10**400,
+)
+
+
+def places(data: Any, *before: str | int) -> Iterator[tuple[str | int, ...]]:
+    """The places of all values in a JSON document."""
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(data, dict):
+        inner = data.items()
+    elif isinstance(data, list):
+        inner = enumerate(data)
+    for key, value in inner:
+        yield (*before, key)
+        yield from places(value, *before, key)
+
+
+@pytest.mark.parametrize("make", [t4, cache])
+def test_whatever_stands_where_it_should_not_ends_in_one_line(
+    tmp_path: Path, make: Callable[[], dict[str, Any]]
+) -> None:
+    for place in places(make()):
+        for value in ANYTHING:
+            data: Any = make()
+            inner = data
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            said = refusal(written(tmp_path, data))
+            assert "\n" not in said
+            assert len(said) < 600
 
 
 def test_what_unpacks_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.backends.recordings import recording
+from tests.backends.recordings import recording, refusal
 from tuner.backends import Status
 from tuner.backends.recording import Recording, npz, read_recording, write_recording
 from tuner.backends.recording.npz import _milliseconds
@@ -206,6 +206,21 @@ def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes((tmp_path / "x.npz").read_bytes()[:keep])
     with pytest.raises(TunerError, match=r"torn.npz: not a readable npz archive \("):
         read_recording(path)
+
+
+@given(flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1))
+def test_whatever_is_damaged_ends_in_one_line(
+    flips: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    write_recording(recording(), path)
+    data = bytearray(path.read_bytes())
+    for place, value in flips:
+        data[place % len(data)] = value
+    path.write_bytes(data)
+    said = refusal(path)
+    assert "\n" not in said
+    assert len(said) < 600
 
 
 def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:

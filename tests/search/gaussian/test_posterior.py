@@ -60,8 +60,11 @@ def test_means_and_deviations_are_those_of_the_textbook(with_prior: bool, added:
     np.testing.assert_allclose(found, means, atol=CLOSE)
     variances = np.diag(covariances)
     np.testing.assert_allclose(it.posterior.deviations() ** 2, variances, atol=CLOSE)
-    at_observed, _ = it.posterior.at(it.distances.points(rows), it.targets[: len(rows)])
-    np.testing.assert_allclose(smooth, at_observed, atol=1e-9)
+    there = Posterior(
+        it.distances, it.posterior.model, it.distances.points(rows), it.distances.points(rows)
+    )
+    at_observed, _ = there.means(it.targets[: len(rows)])
+    np.testing.assert_allclose(smooth, at_observed, atol=CLOSE)
 
 
 def test_several_observations_are_added_like_one_after_the_other() -> None:
@@ -99,14 +102,6 @@ def test_joint_covariances_are_those_of_the_textbook() -> None:
     )
 
 
-def test_any_points_are_predicted_like_candidates() -> None:
-    it = case(True)
-    means, covariances = it.textbook(it.rows[:25])
-    found, deviations = it.posterior.at(it.distances.points(it.candidates), it.targets[:25])
-    np.testing.assert_allclose(found, means, atol=1e-9)
-    np.testing.assert_allclose(deviations**2, np.diag(covariances), atol=1e-9)
-
-
 def test_candidates_in_several_chunks() -> None:
     it = case(False)
     many = np.resize(it.candidates, CHUNK + 50)
@@ -119,5 +114,6 @@ def test_candidates_in_several_chunks() -> None:
 
 def test_what_was_observed_is_certain_up_to_noise() -> None:
     it = case(False)
-    _, deviations = it.posterior.at(it.distances.points(it.rows[:25]), it.targets[:25])
-    assert (deviations**2 < it.posterior.model.noise).all()
+    observed = it.distances.points(it.rows[:25])
+    there = Posterior(it.distances, it.posterior.model, observed, observed)
+    assert (there.deviations() ** 2 < it.posterior.model.noise).all()

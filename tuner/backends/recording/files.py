@@ -15,6 +15,9 @@ from tuner.runtime.errors import TunerError
 __all__ = ["read_recording", "write_recording"]
 
 MAX_JSON_BYTES = 512 << 20
+MAX_TOLD = 400
+"""Characters of a message: a hostile file may hold a name of any length."""
+
 _ZIP, _GZIP = b"PK", b"\x1f\x8b"
 
 
@@ -35,7 +38,8 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     except OSError as error:
         raise TunerError(f"{path}: {error.strerror or error}") from None
     except TunerError as error:
-        raise TunerError(f"{path}: {error}") from None
+        told = " ".join(str(error).split())
+        raise TunerError(f"{path}: {told[:MAX_TOLD]}") from None
 
 
 def _text(path: Path, packed: bool) -> str:

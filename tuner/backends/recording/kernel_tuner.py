@@ -15,7 +15,6 @@ from tuner.backends.base import Status
 from tuner.backends.recording.recorded import PHASES, Recording
 from tuner.backends.recording.values import parameters_of, sorted_values
 from tuner.runtime.errors import TunerError, unknown
-from tuner.runtime.rules import Value
 from tuner.space import SearchSpace
 
 __all__ = ["read_json"]
@@ -184,14 +183,11 @@ def _recording(
     for number, entry in enumerate(entries):
         if set(entry.config) != set(names):
             raise TunerError(f"config {number} has other parameters than {', '.join(names)}")
-    values: dict[str, tuple[Value, ...]] = {}
-    fixed: dict[str, Value] = {}
-    for name in names:
-        every = sorted_values(name, [*listed.get(name, ()), *(e.config[name] for e in entries)])
-        if len(every) > 1:
-            values[name] = every
-        else:
-            fixed[name] = every[0]
+    every = {
+        name: sorted_values(name, [*listed.get(name, ()), *(e.config[name] for e in entries)])
+        for name in names
+    }
+    values = {name: given for name, given in every.items() if len(given) > 1}
     if not values:
         raise TunerError("no parameter has more than one value")
     places = {name: {value: i for i, value in enumerate(v)} for name, v in values.items()}
@@ -210,7 +206,7 @@ def _recording(
         device=str(meta.get("device", "")),
         kernel=str(meta.get("kernel", "")),
         cost_s=sum(costs.values(), start=np.zeros(len(kept))),
-        meta={**meta, "fixed": fixed},
+        meta={**meta, "fixed": {name: v[0] for name, v in every.items() if name not in values}},
         reasons=tuple(entry.reason for entry in kept),
         costs_s=costs,
     )
@@ -259,6 +255,6 @@ def _runs(where: str, values: Any) -> list[float]:
 
 
 def _milliseconds(where: str, unit: Any) -> float:
-    if unit not in _MILLISECONDS:
+    if not isinstance(unit, str) or unit not in _MILLISECONDS:
         raise unknown(f"unit of time in {where}:", unit, [u for u in _MILLISECONDS if u])
     return _MILLISECONDS[unit]

@@ -52,7 +52,8 @@ def read_npz(path: Path) -> Recording:
     space = SearchSpace.of_rows(parameters_of(values), rows, _default(meta, values))
     order = np.argsort(space.rows_of(rows))  # a space has its own
     arrays = {name: array[order] if array.shape else array for name, array in arrays.items()}
-    time_us = arrays["time_ms"].astype(np.float64) * 1000
+    with np.errstate(over="ignore"):  # what is no time is refused as such
+        time_us = arrays["time_ms"].astype(np.float64) * 1000
     costs = {p: _seconds(arrays[f"{p}_ms"]) for p in PHASES if f"{p}_ms" in arrays}
     reasons = _reasons(arrays, meta)
     error_percent = arrays.get("error_percent")
@@ -160,7 +161,8 @@ def _default(meta: Mapping[str, Any], values: Mapping[str, tuple[Value, ...]]) -
 def _spread(arrays: Mapping[str, npt.NDArray[Any]], configs: int) -> Floats:
     if "time_sd_ms" not in arrays:
         return np.full(configs, np.nan)
-    spread: Floats = arrays["time_sd_ms"].astype(np.float64) * 1000
+    with np.errstate(over="ignore"):
+        spread: Floats = arrays["time_sd_ms"].astype(np.float64) * 1000
     return spread
 
 

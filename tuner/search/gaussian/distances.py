@@ -89,16 +89,16 @@ class Distances:
         self.log_weights = np.log(weights) - np.log(0.5) - 0.5 * np.log(len(space.parameters))
 
     def points(self, rows: npt.NDArray[np.integer]) -> Points:
-        """Returns the configs of some rows [n]."""
+        """Returns the configs of some rows [n], in Fortran order."""
         indices = self._space.rows[rows].astype(np.int64)
-        joint = np.zeros((len(rows), len(self._groups)))
+        joint = np.zeros((len(rows), len(self._groups)), order="F")
         for feature, group in enumerate(self._groups):
             logs = [self._logs[column] for column in group]
             span = sum(np.ptp(values[:-1]) for values in logs if values is not None)
             for column, values in zip(group, logs, strict=True):
                 assert values is not None
                 joint[:, feature] += values[indices[:, column]] / span
-        return Points((indices + 1).astype(np.uint16), joint, self._prior[rows])
+        return Points((indices + 1).astype(np.uint16, order="F"), joint, self._prior[rows])
 
     def combined(self, weights: Floats) -> Floats:
         """Returns one table a parameter, one after the other, for these weights of the tables."""

@@ -13,7 +13,6 @@ Floats = npt.NDArray[np.float64]
 States = npt.NDArray[np.uint16]
 
 
-@compiled
 def correlations(
     states_a: States,
     joint_a: Floats,
@@ -26,20 +25,40 @@ def correlations(
 ) -> Floats:
     """Returns exp(-distance) [a, b] between points; a distance is a sum over parameters, looked up
     in `table`, and over joint features.
+
+    Quickest where the arrays of `b` are in Fortran order.
     """
-    out = np.empty((len(states_a), len(states_b)))
-    parameters, features = states_a.shape[1], joint_a.shape[1]
-    base = np.empty(parameters, np.int64)
+    columns = np.ascontiguousarray(states_b.T), np.ascontiguousarray(joint_b.T)
+    return _correlations(states_a, joint_a, *columns, table, offsets, sizes, weights)
+
+
+@compiled
+def _correlations(
+    states_a: States,
+    joint_a: Floats,
+    states_b: States,
+    joint_b: Floats,
+    table: Floats,
+    offsets: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    weights: Floats,
+) -> Floats:
+    """The same with the points of `b` in columns, so that the inner loops are over neighbours in
+    memory.
+    """
+    count = states_b.shape[1]
+    out = np.zeros((len(states_a), count))
     for a in range(len(states_a)):
-        for p in range(parameters):
-            base[p] = offsets[p] + states_a[a, p] * sizes[p]
-        for b in range(len(states_b)):
-            distance = 0.0
-            for p in range(parameters):
-                distance += table[base[p] + states_b[b, p]]
-            for f in range(features):
-                distance += weights[f] * abs(joint_a[a, f] - joint_b[b, f])
-            out[a, b] = np.exp(-distance)
+        for p in range(len(states_b)):
+            base = offsets[p] + states_a[a, p] * sizes[p]
+            for b in range(count):
+                out[a, b] += table[base + states_b[p, b]]
+        for f in range(len(joint_b)):
+            weight, here = weights[f], joint_a[a, f]
+            for b in range(count):
+                out[a, b] += weight * abs(here - joint_b[f, b])
+        for b in range(count):
+            out[a, b] = np.exp(-out[a, b])
     return out
 
 

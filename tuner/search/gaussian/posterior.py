@@ -93,12 +93,6 @@ class Posterior:
         solved = self._solved[: len(self), places].astype(np.float64)
         return self.model.covariances(self._distances, some, some) - solved.T @ solved
 
-    def at(self, points: Points, targets: Floats) -> tuple[Floats, Floats]:
-        """Returns means and deviations of any points [k], candidates or not."""
-        across = self._solve(self.model.covariances(self._distances, self._observed, points))
-        variance = self.model.variances(points) - np.einsum("nk,nk->k", across, across)
-        return self._solve(targets) @ across, np.sqrt(np.maximum(variance, LEAST_VARIANCE))
-
     def _solve(self, right: Floats) -> Floats:
         solved: Floats = solve_triangular(self._factor, right, lower=True, check_finite=False)
         return solved
@@ -114,10 +108,10 @@ class Posterior:
         factor[:n, :n], factor[n:, :n], factor[n:, n:] = self._factor, left.T, corner
         across = model.covariances(self._distances, more, self._candidates).astype(np.float32)
         across -= left.T.astype(np.float32) @ self._solved[:n]
-        rows: npt.NDArray[np.float32] = solve_triangular(
+        rows = solve_triangular(
             corner.astype(np.float32), across, lower=True, check_finite=False, overwrite_b=True
         )
-        return factor, rows
+        return factor, np.asarray(rows, np.float32)
 
 
 def _joined(a: Points, b: Points) -> Points:

@@ -23,7 +23,7 @@ from tuner.space.enumeration.conditions import CHUNK, Columns, Condition, Names
 __all__ = ["enumerate_codes"]
 
 MAX_ROWS = 30_000_000
-MAX_CANDIDATES = 50_000_000_000  # some minutes
+MAX_CANDIDATES = 4_000_000_000  # minutes, if each has to be evaluated
 WORTH_A_LOOK_AHEAD = 1 << 15
 
 Named = frozenset[int]
