@@ -115,6 +115,12 @@ def test_a_perfect_prior_finds_the_best_at_once(blocks: SearchSpace, times: Floa
     assert best_of(blocks, 3, 1e-6 * times**2) == FASTEST
 
 
+def test_a_prior_has_a_time_for_every_row(blocks: SearchSpace, times: Floats) -> None:
+    for wrong in (times[1:], np.append(times, 1.0), times[None]):
+        with pytest.raises(ValueError, match="expected one time for each of 3024 rows"):
+            Search(blocks, prior=wrong)
+
+
 def test_a_good_prior_helps(blocks: SearchSpace, times: Floats) -> None:
     good = times * np.random.default_rng(0).lognormal(0, 0.2, len(times))
     assert best_of(blocks, 14, good) - FASTEST < 0.7 * (best_of(blocks, 14, None) - FASTEST)

@@ -44,6 +44,24 @@ def test_candidates_of_a_large_space_are_near_the_best_and_everywhere(large: Sea
     assert not np.array_equal(found, candidates(large, rows, values, 1))
 
 
+def test_the_best_of_a_prior_are_candidates(large: SearchSpace) -> None:
+    likely = large.sample(np.random.default_rng(3), 5_000)
+    found = candidates(large, np.array([9]), np.array([1.0]), 0, likely)
+    assert set(likely[:1_000].tolist()) <= set(found.tolist())
+    assert len(found) < 30_000
+
+
+def test_a_prior_is_followed_in_a_large_space(large: SearchSpace) -> None:
+    times = 1.0 + ((large.rows.astype(float) - 5) ** 2).sum(axis=1)
+    prior = times * np.random.default_rng(0).lognormal(0, 0.3, len(times))
+    best = []
+    for given_prior in (prior, None):
+        search = Search(large, "gp", 1, prior=given_prior)
+        run(search, 20, away)
+        best.append(search.best_us or np.inf)
+    assert best[0] < best[1]
+
+
 def test_a_large_space_is_searched_quickly_in_little_memory(large: SearchSpace) -> None:
     search = Search(large, "gp", 1)
     run(search, 12, away)  # compiles the loops
@@ -67,7 +85,7 @@ def test_a_pool_that_is_used_up_is_no_end(large: SearchSpace, monkeypatch: objec
     import tuner.search.guided as guided
 
     assert isinstance(monkeypatch, pytest.MonkeyPatch)
-    monkeypatch.setattr(guided, "candidates", lambda space, rows, values, seed: rows)
+    monkeypatch.setattr(guided, "candidates", lambda space, rows, *others: rows)
     rows = [large.row(config) for config in run(Search(large), 20, away)]
     assert len(set(rows)) == 20
 

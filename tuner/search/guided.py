@@ -62,6 +62,10 @@ class GaussianSampler(RowSampler):
         prior: Floats | None = None,
     ) -> None:
         super().__init__(space, seed, seeds=seeds, default=default)
+        if prior is not None and prior.shape != (len(space),):
+            raise ValueError(
+                f"prior of shape {prior.shape}: expected one time for each of {len(space)} rows"
+            )
         self._design = max(LEAST_DESIGN, len(space.parameters) + BEYOND_PARAMETERS)
         feature = None if prior is None else prior_feature(prior)
         self._prior_order = None if prior is None else prior_order(prior)
@@ -139,7 +143,11 @@ class GaussianSampler(RowSampler):
         )
         if not grows:
             self._candidates = candidates(
-                self.space, history.rows[:fitted], history.merits[:fitted], self.seed
+                self.space,
+                history.rows[:fitted],
+                history.merits[:fitted],
+                self.seed,
+                self._prior_order,
             )
             self._posterior = Posterior(
                 self._distances,

@@ -10,22 +10,25 @@ from tuner.space import SearchSpace
 __all__ = ["candidates", "thinned"]
 
 MAX_ROWS = 100_000
-POOL, BEST = 20_000, 20
+POOL, BEST, LIKELY = 20_000, 20, 2_000
 MAX_RESULTS = 400
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def candidates(space: SearchSpace, rows: Ints, values: Floats, seed: int) -> Ints:
+def candidates(
+    space: SearchSpace, rows: Ints, values: Floats, seed: int, likely: Ints | None = None
+) -> Ints:
     """Returns the rows to score, rising: all, or of a large space the neighbours of the best
-    results and their neighbours, and others at random.
+    results and their neighbours, the likely ones, and others at random.
 
     Args:
         space: The valid configs.
         rows: Those with a result [n].
         values: The results [n], less is better.
         seed: Together with `n` it decides what is drawn.
+        likely: Rows that are good by a prior, best first.
     """
     if len(space) <= MAX_ROWS:
         return np.arange(len(space))
@@ -35,7 +38,8 @@ def candidates(space: SearchSpace, rows: Ints, values: Floats, seed: int) -> Int
     stems = near if len(near) <= 10 * BEST else generator.choice(near, 10 * BEST, replace=False)
     further = [space.neighbours(int(row)) for row in stems]
     drawn = space.sample(generator, POOL)
-    return np.unique(np.concatenate([near, *further, drawn]))
+    known = np.empty(0, np.int64) if likely is None else likely[:LIKELY]
+    return np.unique(np.concatenate([near, *further, known, drawn]))
 
 
 def thinned(values: Floats) -> Ints:
