@@ -27,11 +27,18 @@ def design_row(
     """Returns the next config to try without a model.
 
     Of some drawn configs it is the one furthest from all that were proposed; every other time, with
-    a prior, the best of that which was not.
+    a prior, the best of that which was not, as long as these come out best.
+
+    Args:
+        space: The valid configs.
+        history: What was proposed.
+        taken: Which rows were [rows].
+        generator: For drawing.
+        prior_order: The rows with a prior, best first.
     """
     if prior_order is not None and history.started % 2 == 1:
         left = prior_order[~taken[prior_order]]
-        if len(left):
+        if len(left) and _holds_good(history, prior_order):
             return int(left[0])
     drawn = space.sample(generator, DRAWN, taken)
     proposed = np.array([*history.rows, *history.pending], np.int64)
@@ -42,6 +49,14 @@ def design_row(
     # Squares favour the corners of the space: what differs a lot in a few parameters.
     apart = ((ours[:, None] - theirs[None]) ** 2).sum(axis=2).min(axis=1)
     return int(drawn[np.argmax(apart)])
+
+
+def _holds_good(history: History, prior_order: Ints) -> bool:
+    """Whether the prior's favourites came out at least as well as the best of all others did."""
+    favourites = np.isin(history.rows, prior_order[: max(history.started // 2, 1)])
+    if not favourites.any() or favourites.all():
+        return True
+    return bool(history.merits[favourites].min() <= history.merits[~favourites].min())
 
 
 def prior_order(prior: Floats) -> Ints:

@@ -32,6 +32,8 @@ class Scale:
         self._worst = float(self._pressed(fine.max()))
         pressed = np.where(np.isfinite(values), self._pressed(self._raw(values)), self._worst)
         self._mean, self._spread = float(pressed.mean()), float(pressed.std()) + TINY
+        if not np.ptp(pressed):  # the mean of equal numbers is not always their value
+            self._mean, self._spread = float(pressed[0]), 1.0
 
     def __call__(self, values: Floats) -> Floats:
         """Returns the targets [n] of values [n]."""
