@@ -51,7 +51,7 @@ class Session:
                 )
             else:
                 ray.init(address=address, **common)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
             self._empty.cleanup()
             raise TunerError(
                 f"cannot reach Ray at {address!r}: {first_line(error)} "
