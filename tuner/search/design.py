@@ -11,6 +11,7 @@ from tuner.space import SearchSpace
 __all__ = ["design_row", "prior_feature", "prior_order"]
 
 DRAWN = 200
+FREE = 3
 SLOW_SLOPE = 0.15
 
 Floats = npt.NDArray[np.float64]
@@ -26,8 +27,9 @@ def design_row(
 ) -> int:
     """Returns the next config to try without a model.
 
-    Of some drawn configs it is the one furthest from all that were proposed; every other time, with
-    a prior, the best of that which was not, as long as these come out best.
+    Of some drawn configs it is the one furthest from all that were proposed. After the first three,
+    every other time, with a prior, it is the best of that which was not proposed, as long as these
+    come out best.
 
     Args:
         space: The valid configs.
@@ -36,7 +38,8 @@ def design_row(
         generator: For drawing.
         prior_order: The rows with a prior, best first.
     """
-    if prior_order is not None and history.started % 2 == 1:
+    favoured = history.started >= FREE and history.started % 2 == 1
+    if prior_order is not None and favoured:
         left = prior_order[~taken[prior_order]]
         if len(left) and _holds_good(history, prior_order):
             return int(left[0])
