@@ -53,8 +53,21 @@ def test_a_design_is_further_apart_than_chance(space: SearchSpace) -> None:
 def test_every_other_config_is_the_best_left_of_the_prior(space: SearchSpace) -> None:
     prior = np.random.default_rng(0).permutation(len(space)).astype(float)
     rows = designed(space, 8, 0, prior)
-    assert prior[rows[1::2]].tolist() == [0, 1, 2, 3]
-    assert prior[rows[::2]].min() > 3
+    assert prior[rows[3::2]].tolist() == [0, 1, 2]
+    assert prior[[*rows[:3], *rows[4::2]]].min() > 2
+
+
+def test_a_prior_whose_favourites_come_out_worse_is_not_followed(space: SearchSpace) -> None:
+    prior = np.random.default_rng(0).permutation(len(space)).astype(float)
+    rows = [0, 1, 2, int(np.argmin(prior)), 4]
+    assert not set(rows[:3]) & set(prior_order(prior)[:3])
+    taken = np.isin(np.arange(len(space)), rows)
+    order = prior_order(prior)
+    for last, followed in ((0.5, True), (2.0, False)):
+        values = np.array([[1.0], [1.0], [1.0], [last], [1.0]])
+        history = History(np.array(rows), values, ())
+        row = design_row(space, history, taken, np.random.default_rng(0), order)
+        assert (row == order[1]) == followed
 
 
 def test_a_prior_that_says_nothing_is_not_followed(space: SearchSpace) -> None:
