@@ -119,3 +119,8 @@ def test_the_stored_command_repeats_the_job(
         ]
     assert (actual.key, actual.fingerprint) == (expected.key, expected.fingerprint)
     assert actual.settings == expected.settings
+
+
+def test_a_sampler_has_one_name() -> None:
+    names = [Job("matmul", "M=256", sampler=name).sampler for name in ("GP", "tpe", "TPESampler")]
+    assert names == ["gp", "TPESampler", "TPESampler"]

@@ -109,7 +109,7 @@ class Job:
             raise TunerError(f"noise={noise!r}: expected a share from 0 to 1, e.g. 0.03")
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
-        full_name(self.sampler)
+        object.__setattr__(self, "sampler", full_name(self.sampler))
 
     def _check_stopping(self) -> None:
         for name in ("max_s", "target_us"):

@@ -14,6 +14,7 @@ GAIN = 0.001
 
 BETTER = 0.01
 CONFIDENCE = 0.95
+SURE = 0.99
 SOON_S = 10.0
 FEW = 8
 
@@ -120,7 +121,8 @@ def doubt(
     chance = search.chance_of_better(BETTER) if search.best_us is not None else None
     if chance is not None:
         margin = f"an untried config is more than {_percent(BETTER)} faster"
-        return chance, f"the sampler's model gives a {_percent(chance)} chance that {margin}"
+        said = _percent(chance) if chance <= SURE else f"more than {_percent(SURE)}"
+        return chance, f"the sampler's model gives a {said} chance that {margin}"
     if sampler != "random" or drawn < 1 or rule == "target":
         return None, ""
     return None, (
