@@ -4,6 +4,7 @@ print.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -59,6 +60,8 @@ for _command in (*_TUNING, *_READING):
 
 def main(args: list[str] | None = None) -> Any:
     """Runs the command line; bad input is one line and exit code 2."""
+    for library in ("OMP", "OPENBLAS", "MKL"):  # small products, on cores that workers use too
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     words = sys.argv[1:] if args is None else args
     try:
         code = cli.main(words or ["--help"], prog_name="nki-tuner", standalone_mode=False)
