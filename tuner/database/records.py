@@ -99,7 +99,7 @@ def records(store: Store, wanted: Filter | None = None) -> list[Best]:
         by_key.setdefault(study.info.key, []).append(study)
     found = []
     for studies in by_key.values():
-        for newest in sorted(reversed(studies), key=made_noise):
+        for newest in sorted(studies, key=lambda each: (made_noise(each), -each.id)):
             same = [s for s in studies if s.info.fingerprint == newest.info.fingerprint]
             best = _best_of(store, same)
             if best is not None:
