@@ -44,6 +44,10 @@ def test_show_lists_what_was_measured_again_first(call: Call, tmp_path: Path) ->
     listed = [row[0] for row in rows if row and row[0].isdecimal()]
     assert len(listed) == 12
     assert listed[0] == str(winner.number)
+    assert "us +- 32 % (simulated, made noise)" in call("best", folder).flat
+    refused = call("export", folder, "-o", str(tmp_path / "table.json"))
+    assert refused.code == 2
+    assert "nothing to export but times with made noise (--noise)" in refused.err
 
 
 def test_show_lists_studies(call: Call, results: Path, found: list[Best]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.database.studies import DEFAULT, add, config, failed, info, timed
 from tuner.backends import Measurement, Status
-from tuner.database import REMEASURED, Filter, Store, best_trial, records, select
+from tuner.database import REMEASURED, Filter, Store, best_trial, made_noise, records, select
 from tuner.runtime.errors import TunerError
 
 OLD = {"kernel_hash": "k0", "model_version": 1}
@@ -47,6 +47,24 @@ def test_only_studies_like_the_newest_one_count(store: Store) -> None:
     (best,) = records(store)
     assert (best.trial.config, best.trials) == (config(8), 2)
     assert best.default_latency_us == 7  # config(2) is the default
+
+
+NOISE = {"kernel_hash": "k1", "model_version": 1, "noise": 0.03}
+
+
+def test_a_newer_study_with_made_noise_hides_no_exact_one(store: Store) -> None:
+    exact = add(store, info(), (config(8), timed(6)))
+    add(store, info(fingerprint=NOISE), (config(4), timed(1)))
+    (best,) = records(store)
+    assert (best.study.id, best.trial.config, best.trials) == (exact.id, config(8), 1)
+
+
+def test_made_noise_is_the_record_where_nothing_exact_is(store: Store) -> None:
+    add(store, info(), (config(8), failed()))
+    noisy = add(store, info(fingerprint=NOISE), (config(4), timed(1)))
+    (best,) = records(store)
+    assert best.study.id == noisy.id
+    assert made_noise(best.study)
 
 
 def test_each_workload_has_its_own_record_and_its_own_newest_study(store: Store) -> None:

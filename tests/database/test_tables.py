@@ -156,6 +156,19 @@ def test_nothing_to_export_is_an_error(store: Store, tmp_path: Path, output: Pat
     assert list(output.parent.iterdir()) == []
 
 
+def test_made_noise_is_never_exported(store: Store, tmp_path: Path, output: Path) -> None:
+    noise = {"kernel_hash": "k1", "model_version": 1, "noise": 0.03}
+    noisy = add(store, info(fingerprint=noise), (DEFAULT, timed(1)))
+    results = store.path.parent.parent
+    with pytest.raises(TunerError, match="nothing to export but times with made noise"):
+        export(results, output)
+    exact = add(store, info(), (DEFAULT, timed(5)))
+    add(store, info(M=512, fingerprint=noise), (DEFAULT, timed(1)))
+    assert [best.study.id for best in export(results, output).written] == [exact.id]
+    with pytest.raises(TunerError, match="nothing to export but times with made noise"):
+        export(results, output, study=noisy.id)
+
+
 def test_records_of_an_older_kernel_are_left_out(
     store: Store, tmp_path: Path, output: Path
 ) -> None:

@@ -14,6 +14,7 @@ from tests.job.jobs import Tune, stored
 from tests.job.test_resume import interrupt_after
 from tuner.backends import Candidate, Measurement, Repeats, Status
 from tuner.backends.noise import noise_factor
+from tuner.backends.repeats import narrow, order_interval
 from tuner.database import REMEASURED, Store, Trial, best_trial
 from tuner.execution import SerialExecutor
 from tuner.job import run
@@ -119,9 +120,9 @@ class Fake:
         self._waiting.clear()
 
 
-def noisy(exact: list[float], seed: int = 0) -> Callable[[int, int], float]:
+def noisy(exact: list[float], seed: int = 0, share: float = 0.03) -> Callable[[int, int], float]:
     def time_us(number: int, turn: int) -> float:
-        return exact[number] * noise_factor(0.03, seed, {"number": number}, turn)
+        return exact[number] * noise_factor(share, seed, {"number": number}, turn)
 
     return time_us
 
@@ -151,11 +152,21 @@ def best_of(samples: dict[int, list[float]]) -> int:
     return min(samples, key=lambda number: sorted(samples[number])[len(samples[number]) // 2])
 
 
-def test_rounds_end_when_the_best_is_known() -> None:
-    found = remeasure(Fake(noisy([150.0, 100.0, 180.0])), configs(3), first=20)
+def test_rounds_end_when_the_best_and_its_time_are_known() -> None:
+    found = remeasure(Fake(noisy([150.0, 100.0, 180.0], share=0.0005)), configs(3), first=20)
     assert found is not None
     assert found.rounds == 8  # the fewest that tell anything with 99 %
     assert best_of(found.samples) == 1
+
+
+def test_rounds_go_on_until_the_time_of_a_clear_winner_is_known() -> None:
+    found = remeasure(Fake(noisy([150.0, 100.0, 180.0])), configs(3), first=20)
+    assert found is not None
+    assert found.rounds == MAX_ROUNDS
+    found = remeasure(Fake(noisy([150.0, 100.0, 180.0], share=0.008)), configs(3), first=20)
+    assert found is not None
+    assert 8 < found.rounds < MAX_ROUNDS
+    assert narrow(found.samples[1])
 
 
 def test_rounds_end_when_all_are_as_good_as_equal() -> None:
@@ -171,8 +182,11 @@ def test_a_drifting_device_does_not_hide_a_small_difference() -> None:
 
     found = remeasure(Fake(warming), configs(3), first=20)
     assert found is not None
-    assert found.rounds < MAX_ROUNDS
     assert best_of(found.samples) == 2
+    low, _ = order_interval(
+        [a / b for a, b in zip(found.samples[1], found.samples[2], strict=True)], 0.99
+    )
+    assert low > 1
 
 
 def test_the_best_is_found_more_often_than_by_its_search_median() -> None:
@@ -188,10 +202,21 @@ def test_the_best_is_found_more_often_than_by_its_search_median() -> None:
     assert right["finals"] > 1.2 * right["few"]
 
 
-def test_a_single_finalist_gets_an_unbiased_time() -> None:
+def test_the_last_finalist_is_timed_until_its_time_is_known() -> None:
     found = remeasure(Fake(noisy([100.0])), configs(1), first=20)
     assert found is not None
+    assert found.rounds == MAX_ROUNDS
+    found = remeasure(Fake(lambda number, turn: 100.0), configs(1), first=20)
+    assert found is not None
     assert found.rounds == MIN_ROUNDS
+
+
+def test_a_clear_winner_of_the_search_is_not_measured_again() -> None:
+    clear = trial(7, 90, (89, 91))
+    assert finalists([*RIVALS, clear], 5) == []
+    assert numbers(finalists([*RIVALS, clear], 1)) == [7]  # it may have been lucky
+    others = [again(each, 100.0) for each in RIVALS]
+    assert numbers(finalists([*others, clear], 5)) == [7]
 
 
 def test_a_finalist_that_fails_drops_out() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from tests.backends.small_kernel import CONFIGS, write_space
 from tests.job.jobs import Late, Tune, keys, stored
-from tuner.backends import Status
+from tuner.backends import Candidate, Status
+from tuner.database import REMEASURED
+from tuner.execution import SerialExecutor
 from tuner.job import run
 from tuner.job.stopping import Stopping, doubt, exhausting_s, next_best, unseen_share
 
@@ -219,6 +221,24 @@ def test_a_wrong_config_does_not_reach_the_target(
     assert (outcome.best.config, outcome.best.verified) == (best.config, True)
     assert wrong
     assert outcome.failures == {"correctness": len(wrong)}
+
+
+def test_a_config_found_wrong_does_not_reach_the_target_when_resumed(
+    tune_small: Tune, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_space(tmp_path, ("none", "skips"))
+    noisy = {"noise": 0.03, "repeats": 8, "remeasure": 2, "sampler": "random", "seed": 1}
+    first = tune_small(trials=40, **noisy)
+    wrong = [t for t in stored(first) if t.status == Status.CORRECTNESS]
+    target_us = min(t.figures[REMEASURED]["latency_us"] for t in wrong if REMEASURED in t.figures)
+
+    class Idle(SerialExecutor):
+        def submit(self, candidate: Candidate) -> None:
+            raise AssertionError(candidate)
+
+    monkeypatch.setattr(run, "SerialExecutor", Idle)
+    resumed = tune_small(trials=40, resume=True, target_us=target_us, **noisy)
+    assert (resumed.stopped_by, resumed.best) == ("trials", first.best)
 
 
 def test_unchecked_a_wrong_config_reaches_the_target(tune_small: Tune, tmp_path: Any) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "Summary",
     "half_width_percent",
     "median_interval",
+    "narrow",
     "order_interval",
     "summarize",
 ]
@@ -71,7 +72,7 @@ class Repeats:
         if count < SETTLED:
             return False
         faster = self.incumbent_us is not None and high < self.incumbent_us[0]
-        return faster or high - low <= 2 * TOLERANCE * statistics.median(samples)
+        return faster or narrow(samples)
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ def summarize(samples: Sequence[float]) -> Summary:
     deviation = statistics.median(abs(sample - median) for sample in samples)
     interval = median_interval(samples) if len(samples) > 1 else None
     return Summary(median, len(samples), MAD_TO_SIGMA * deviation, interval)
+
+
+def narrow(samples: Sequence[float]) -> bool:
+    """Whether samples tell their median well enough for any purpose."""
+    low, high = median_interval(samples)
+    return high - low <= 2 * TOLERANCE * statistics.median(samples)
 
 
 def median_interval(samples: Sequence[float]) -> Interval:

@@ -105,13 +105,14 @@ def best(
     results: str, kernel: str | None, shape: str | None, device: str | None, study: int | None
 ) -> None:
     """Prints the best config of every workload."""
-    from tuner.database import Filter, Store, records
+    from tuner.database import Filter, Store, made_noise, records
 
     with Store(results) as store:
         found = records(store, Filter(kernel, shape, named_device(device), study))
     rows = []
     for one in found:
         info, latency = one.study.info, one.trial.latency_us
+        kind = f"{info.kind}, made noise" if made_noise(one.study) else info.kind
         faster = one.default_latency_us / latency if one.default_latency_us and latency else None
         rows.append(
             [
@@ -119,8 +120,8 @@ def best(
                 info.shape,
                 info.dtype,
                 info.device,
-                _time(one.trial, info.kind),
-                microseconds(one.default_latency_us, info.kind, error_of(one.trial.figures)),
+                _time(one.trial, kind),
+                microseconds(one.default_latency_us, kind, error_of(one.trial.figures)),
                 f"{faster:.3f}x" if faster else "-",
                 "yes" if one.trial.verified else "no",
                 settings(one.trial.config),

@@ -1,7 +1,15 @@
 """The database: studies, trials, records, and their export."""
 
 from tuner.database.lock import locked
-from tuner.database.records import REMEASURED, Best, Filter, best_trial, records, select
+from tuner.database.records import (
+    REMEASURED,
+    Best,
+    Filter,
+    best_trial,
+    made_noise,
+    records,
+    select,
+)
 from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
 from tuner.database.tables import Exported, export, table_kernel
 
@@ -18,6 +26,7 @@ __all__ = [
     "database_path",
     "export",
     "locked",
+    "made_noise",
     "records",
     "select",
     "table_kernel",

@@ -11,7 +11,7 @@ from tuner.database.store import Store, Study, Trial
 from tuner.runtime.errors import TunerError
 from tuner.space import parse_sizes
 
-__all__ = ["REMEASURED", "Best", "Filter", "best_trial", "records", "select"]
+__all__ = ["REMEASURED", "Best", "Filter", "best_trial", "made_noise", "records", "select"]
 
 REMEASURED = "searched"
 """Figure of a trial that was measured again after the search: what the search had been told."""
@@ -69,6 +69,11 @@ def select(store: Store, wanted: Filter) -> list[Study]:
     return found
 
 
+def made_noise(study: Study) -> bool:
+    """Whether noise was added to the times of a study."""
+    return bool(study.info.fingerprint.get("noise"))
+
+
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Returns the fastest correct trial; of equals the first.
 
@@ -87,14 +92,14 @@ def records(store: Store, wanted: Filter | None = None) -> list[Best]:
     """Returns the best of every workload that the filter takes and that has a correct trial.
 
     Studies count together when their fingerprint is that of the workload's newest study that has a
-    correct trial.
+    correct trial; one with made noise is taken only where none without has one.
     """
     by_key: dict[tuple[str, ...], list[Study]] = {}
     for study in select(store, wanted or Filter()):
         by_key.setdefault(study.info.key, []).append(study)
     found = []
     for studies in by_key.values():
-        for newest in reversed(studies):
+        for newest in sorted(studies, key=lambda each: (made_noise(each), -each.id)):
             same = [s for s in studies if s.info.fingerprint == newest.info.fingerprint]
             best = _best_of(store, same)
             if best is not None:

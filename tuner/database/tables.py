@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.backends import REPLAY
-from tuner.database.records import Best, Filter, records
+from tuner.database.records import Best, Filter, made_noise, records
 from tuner.database.store import Store, Study
 from tuner.runtime.errors import TunerError
 from tuner.runtime.loading import SCHEMA, SCHEMA_VERSION
@@ -84,13 +84,20 @@ def export(
     """
     with Store(results) as store:
         found = records(store, Filter(kernel, shape, device, study))
-        found = [best for best in found if best.study.info.backend != REPLAY]  # nobody's config
+        if found and all(made_noise(best.study) for best in found):
+            raise TunerError(f"{store.path}: nothing to export but times with made noise (--noise)")
+        found = [best for best in found if _real(best.study)]
         if not found:
             raise TunerError(f"{store.path}: no correct trial to export")
     newest = {best.study.info.kernel: best.study for best in sorted(found, key=_created)}
     current = [best for best in found if _version(best.study) == _version(newest[_kernel(best)])]
     _write(Path(output), _table(current))
     return Exported(tuple(current), tuple(best for best in found if best not in current))
+
+
+def _real(study: Study) -> bool:
+    """Whether its times are those of a kernel: not replayed, and without made noise."""
+    return study.info.backend != REPLAY and not made_noise(study)
 
 
 def _created(best: Best) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tuner.backends import Candidate, Measurement, Repeats, Status, summarize
-from tuner.backends.repeats import TOLERANCE, Interval, order_interval
+from tuner.backends.repeats import TOLERANCE, Interval, narrow, order_interval
 from tuner.database import REMEASURED, Trial
 from tuner.execution import Executor
 from tuner.runtime.rules import Config
@@ -48,14 +48,15 @@ class Finals:
         return min((len(taken) for taken in self.samples.values()), default=0)
 
     def settled(self) -> bool:
-        """Whether it is clear of every rival of the best that it is slower, or as good as equal.
+        """Whether the time of the best is known well, and it is clear of every rival that it is
+        slower, or as good as equal.
 
         Rounds are compared in pairs: what slows a whole round down cancels.
         """
         if self.rounds < MIN_ROUNDS:
             return not self.samples
         best = min(self.samples, key=lambda each: statistics.median(self.samples[each]))
-        return all(
+        return narrow(self.samples[best]) and all(
             low > 1 or max(high - 1, 1 - low) < TOLERANCE
             for low, high in (
                 order_interval(_ratios(taken, self.samples[best]), CONFIDENCE)
@@ -91,7 +92,8 @@ def incumbent_interval(trials: Iterable[Trial], best_us: float | None) -> Interv
 
 def finalists(trials: Iterable[Trial], count: int) -> list[Trial]:
     """Returns the trials to measure again, fastest first: those among the `count` fastest of the
-    search that may be as fast as the fastest; none where all of these were measured again.
+    search that may be as fast as the fastest; none where all of these were measured again, or where
+    the fastest is clearly faster than all others and nothing was measured again.
 
     Where all of them failed since, it is the turn of the next.
     """
@@ -101,6 +103,8 @@ def finalists(trials: Iterable[Trial], count: int) -> list[Trial]:
         group, ranked = ranked[:count], ranked[count:]
         reach = (_searched(group[0])["ci_us"] or (0, math.inf))[1]
         group = [t for t in group if (_searched(t)["ci_us"] or (0, 0))[0] <= reach]
+        if len(group) == 1 < count and not any(REMEASURED in t.figures for t in timed):
+            return []  # the search has separated it: there is nobody to compare it with
         if any(REMEASURED not in trial.figures for trial in group):
             return [trial for trial in group if trial.status == Status.CORRECT]
         if any(trial.status == Status.CORRECT for trial in group):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tuner.backends import Candidate, Measurement
+from tuner.backends import Candidate, Measurement, Status
 from tuner.database import REMEASURED, Trial
 from tuner.execution import Executor
 from tuner.job.stopping import Stopping
@@ -106,7 +106,8 @@ class Searching:
         if self.stopping.reaches_target(asked.latency_us) and not asked.checked:
             trial = self.keeper.trial(asked.config)
             assert trial is not None, "it came back"
-            check = self.keeper.check(asked.number, trial)
+            check = self.keeper.check(asked.number, trial) if _right(trial) else None
+            asked.latency_us = asked.latency_us if _right(trial) else None
             asked.back, asked.checked = check is None, True
             if check is not None:
                 self.executor.submit(check)
@@ -124,7 +125,15 @@ class Searching:
             assert trial is not None, "it was just kept"
             if asked.checked:
                 trial = self.keeper.keep_check(trial, measurement)
-            asked.back, asked.latency_us = True, _told(trial)
+            wrong = asked.checked and not _right(trial)
+            asked.back, asked.latency_us = True, None if wrong else _told(trial)
+
+
+def _right(trial: Trial) -> bool:
+    """Whether a trial may reach the target: one that was found wrong, or failed, since it was timed
+    may not.
+    """
+    return trial.status == Status.CORRECT
 
 
 def _told(trial: Trial) -> float | None:
