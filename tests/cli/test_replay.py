@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.backends.recordings import SHIPPED, cache, recording, written
@@ -122,3 +124,17 @@ def test_bad_input_is_one_line(call: Call, words: tuple[str, ...], message: str)
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith(message)
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("x" * 300, 0), ("a/b: \u00e4", 0), ("a\0b", 2), ("a\ud800", 2)]
+)
+def test_any_name_in_a_file_is_taken_or_refused(
+    call: Call, tmp_path: Path, name: str, code: int
+) -> None:
+    meta = np.array(json.dumps({"values": {"a": [1, 2]}, "name": name}))
+    path = tmp_path / "x.npz"
+    np.savez(path, X=np.array([[0], [1]]), time_ms=np.array([1.0, 2.0]), meta=meta)
+    said = call("replay", str(path), *RANDOM)
+    assert said.code == code
+    assert code == 0 or said.err.startswith(f"error: {path}: name: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,9 @@ Floats = npt.NDArray[np.float64]
 KINDS = ("simulated", "measured")
 PHASES = ("compile", "bench", "framework")
 """What trying a config costs: compiling it, timing and checking it, everything around that."""
+
+_NOT_IN_TEXTS = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, lone surrogates, separators of lines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,25 @@ class Recording:
                 raise TunerError(f"{name}: {length} entries, expected one a config ({configs})")
         if self.kind not in KINDS:
             raise TunerError(f"kind: {self.kind!r}, expected {' or '.join(KINDS)}")
+        self._check_texts()
         self._check_times()
+
+    def _check_texts(self) -> None:
+        """Texts are printed, and stored in a database: what neither takes is refused."""
+        texts = [("name", self.name), ("device", self.device), ("kernel", self.kernel)]
+        for each in self.space.parameters:
+            texts.append(("name of a parameter", each.name))
+            words = [value for value in each.values if isinstance(value, str)]
+            texts += [("a value of a parameter", word) for word in words]
+        for what, text in texts:
+            if _unprintable(text):
+                raise TunerError(
+                    f"{what}: {ascii(text)[:60]}, expected text without control characters and "
+                    "lone surrogates"
+                )
+        for reason in self.reasons:
+            if not reason.isascii() and any(unicodedata.category(c) == "Cs" for c in reason):
+                raise TunerError(f"reason: {ascii(reason)[:60]} has a lone surrogate")
 
     def _check_times(self) -> None:
         times, timed = self.time_us, np.isfinite(self.time_us)
@@ -122,3 +144,7 @@ class Recording:
         """Returns why a config failed, as far as the file says it."""
         told = self.reasons[row] if self.reasons else ""
         return told or "failed when it was recorded"
+
+
+def _unprintable(text: str) -> bool:
+    return any(unicodedata.category(character) in _NOT_IN_TEXTS for character in text)
