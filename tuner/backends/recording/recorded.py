@@ -45,7 +45,7 @@ class Recording:
         meta: What else the file says.
         reasons: Why each config failed, empty where it did not; `()` where the file does not say.
         costs_s: `cost_s` by phase, where known; the names are `PHASES`.
-        error_percent: Error of each simulated time; None where not known.
+        error_percent: Error of each simulated time; NaN, or None for all, where not known.
 
     Raises:
         TunerError: The parts do not fit together.
@@ -105,6 +105,12 @@ class Recording:
                 f"{self._told(row)}: its time is {times[row] / 1000:g} ms, expected a number above "
                 "0, or inf where it failed"
             )
+        errors = self.error_percent
+        if errors is not None:
+            for row in np.flatnonzero(timed & ((errors < 0) | np.isinf(errors)))[:1]:
+                raise TunerError(
+                    f"{self._told(row)}: error_percent is {errors[row]:g}, expected a number from 0"
+                )
         correct = np.array([word == Status.CORRECT for word in self.status])
         for row in np.flatnonzero(timed != correct)[:1]:
             told = "a time" if timed[row] else "no time"
@@ -135,6 +141,12 @@ class Recording:
         digest.update(np.ascontiguousarray(self.time_us).tobytes())
         digest.update(" ".join(self.status).encode())
         return digest.hexdigest()[:16]
+
+    def error_of(self, row: int) -> float | None:
+        """Returns the error of a config's time in percent; None where it is not known."""
+        if self.error_percent is None or np.isnan(self.error_percent[row]):
+            return None
+        return float(self.error_percent[row])
 
     def rank(self, time_us: float) -> int:
         """Returns the place of a time among all configs: 1 is the fastest."""
