@@ -21,11 +21,13 @@ def test_a_recording_is_written_and_described(call: Call, tmp_path: Path, space_
     assert said.code == 0
     assert said.out.startswith("double-M=256,N=512-float32-trn2\n")
     default_us = mine.time_us[mine.space.default]
+    errors = {f"{mine.error_of(row) or 0:.0f}" for row in range(CONFIGS)}
+    (error,) = errors
     size = f"{path.stat().st_size / 1000:.0f} kB"
     for line in (
         f"configs {CONFIGS}, 0 of them failed",
-        f"default {default_us:.1f} us (simulated)",
-        f"optimum {mine.optimum_us:.1f} us (simulated)",
+        f"default {default_us:.1f} us +- {error} % (simulated)",
+        f"optimum {mine.optimum_us:.1f} us +- {error} % (simulated)",
         f"file {path}, {size}",
         f"next nki-tuner replay {path}",
     ):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.backends.recordings import SHIPPED, cache, recording, written
@@ -27,7 +29,7 @@ def test_a_replay_says_what_it_found_and_what_there_was(call: Call) -> None:
     fractions = ", ".join(f"{done.fraction_after(n):.3f} after {n}" for n in (25, 50, 60))
     for line in (
         f"recording {SMALL}: 1,728 configs, 0 of them failed",
-        f"optimum {done.recording.optimum_us:.1f} us (simulated)",
+        f"optimum {done.recording.optimum_us:.1f} us +- 7 % (simulated)",
         "trials 60; failed: none",
         f"best found {best.latency_us:.1f} us +- 7 % (simulated)",
         f"its rank {done.recording.rank(best.latency_us)} of 1,728",
@@ -104,7 +106,9 @@ def test_noise_is_told_from_what_was_recorded(call: Call) -> None:
     said = call("replay", SMALL, *RANDOM, "--trials", "30", "--noise", "0.05")
     assert said.code == 0
     assert re.search(r"best found [\d.]+ us \+- 7 % \(simulated, median of \d+ ", said.flat)
-    assert re.search(r"without noise [\d.]+ us \(simulated\) its rank [\d,]+ of 1,728", said.flat)
+    assert re.search(
+        r"without noise [\d.]+ us \+- 7 % \(simulated\) its rank [\d,]+ of 1,728", said.flat
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,3 +126,17 @@ def test_bad_input_is_one_line(call: Call, words: tuple[str, ...], message: str)
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith(message)
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("x" * 300, 0), ("a/b: \u00e4", 0), ("a\0b", 2), ("a\ud800", 2)]
+)
+def test_any_name_in_a_file_is_taken_or_refused(
+    call: Call, tmp_path: Path, name: str, code: int
+) -> None:
+    meta = np.array(json.dumps({"values": {"a": [1, 2]}, "name": name}))
+    path = tmp_path / "x.npz"
+    np.savez(path, X=np.array([[0], [1]]), time_ms=np.array([1.0, 2.0]), meta=meta)
+    said = call("replay", str(path), *RANDOM)
+    assert said.code == code
+    assert code == 0 or said.err.startswith(f"error: {path}: name: ")

@@ -69,3 +69,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TunerError, match="file/local"):
         take(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800", "x" * 300, "\u00e4" * 300, "a/b", ".."])
+def test_any_name_can_be_locked(tmp_path: Path, name: str) -> None:
+    with locked(tmp_path, name):
+        with pytest.raises(TunerError, match="running already"):
+            take(tmp_path, name)
+        take(tmp_path, f"{name}2")
+    files = sorted((tmp_path / "local").iterdir())
+    assert len(files) == 2
+    assert all(len(file.name.encode()) < 130 for file in files)

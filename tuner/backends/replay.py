@@ -60,8 +60,9 @@ class ReplayBackend:
         spread_us = float(recording.spread_us[artifact])
         if math.isfinite(spread_us):
             figures["recorded_spread_us"] = spread_us
-        if recording.error_percent is not None:
-            figures["error_percent"] = float(recording.error_percent[artifact])
+        error_percent = recording.error_of(artifact)
+        if error_percent is not None:
+            figures["error_percent"] = error_percent
         return float(recording.time_us[artifact]), figures
 
     def fingerprint(self) -> dict[str, Any]:

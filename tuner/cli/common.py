@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from tuner.backends.recording import Recording
 
 __all__ = [
     "INTERRUPTED",
@@ -14,6 +18,7 @@ __all__ = [
     "error_of",
     "microseconds",
     "named_device",
+    "recorded_time",
     "results_option",
     "settings",
     "simulator_options",
@@ -55,6 +60,13 @@ def microseconds(value: float | None, kind: str, error_percent: float | None = N
     number = f"{value:,.1f} us" if value < 10_000 else f"{value / 1000:,.2f} ms"
     error = "" if error_percent is None else f" +- {error_percent:.0f} %"
     return f"{number}{error} ({kind})"
+
+
+def recorded_time(recording: Recording, row: int) -> str:
+    """Writes the time of a recorded config, as `microseconds` does."""
+    time_us = float(recording.time_us[row])
+    known = time_us if math.isfinite(time_us) else None
+    return microseconds(known, recording.kind, recording.error_of(row))
 
 
 def time_of(latency_us: float | None, kind: str, figures: Mapping[str, Any]) -> str:

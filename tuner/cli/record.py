@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import INTERRUPTED, device_option, microseconds, simulator_options, table
+from tuner.cli.common import INTERRUPTED, device_option, recorded_time, simulator_options, table
 from tuner.cli.tune import progress_shown
 
 if TYPE_CHECKING:
@@ -60,14 +60,12 @@ def _print(done: Recorded, output: str) -> None:
         rows.append(["next", "interrupted: the same command goes on"])
         table("not recorded yet", ["", ""], rows)
         return
-    default_us = float(recording.time_us[recording.space.default])
-    default = microseconds(default_us, recording.kind) if default_us < float("inf") else "failed"
     optimum = "no config ran"
     if recording.failed < done.configs:
-        optimum = microseconds(recording.optimum_us, recording.kind)
+        optimum = recorded_time(recording, int(recording.time_us.argmin()))
     rows[:0] = [
         ["configs", f"{done.configs:,}, {recording.failed:,} of them failed"],
-        ["default", default],
+        ["default", recorded_time(recording, recording.space.default)],
         ["optimum", optimum],
     ]
     rows.append(["file", f"{output}, {Path(output).stat().st_size / 1000:,.0f} kB"])

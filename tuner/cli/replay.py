@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.common import INTERRUPTED, microseconds, settings, table, time_of
+from tuner.cli.common import INTERRUPTED, recorded_time, settings, table, time_of
 from tuner.cli.tune import failures_told, progress_shown, search_rows, tune
 
 if TYPE_CHECKING:
@@ -97,13 +97,14 @@ def _found(done: Replay, noisy: bool) -> list[list[str]]:
     if recording.failed == len(recording.space):
         return [["optimum", "no config ran"]]
     rows = [
-        ["optimum", microseconds(recording.optimum_us, recording.kind)],
+        ["optimum", recorded_time(recording, int(recording.time_us.argmin()))],
         ["best found", _time(done, best)],
     ]
     if best is not None:
         recorded_us = done.recorded_us(best)
         if noisy:
-            rows.append(["without noise", microseconds(recorded_us, recording.kind)])
+            row = recording.space.row(best.config)
+            rows.append(["without noise", recorded_time(recording, row)])
         rows.append(["its rank", f"{recording.rank(recorded_us):,} of {len(recording.space):,}"])
         rows.append(["best config", settings(best.config)])
     counts = sorted({n for n in AFTER if n < len(done.trials)} | {len(done.trials)})

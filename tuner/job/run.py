@@ -70,7 +70,7 @@ def tune(
     if prior is not None:
         info = dataclasses.replace(info, settings={**info.settings, **prior.settings})
         prepared = dataclasses.replace(prepared, info=info)
-    name = "-".join(part.replace("/", "_") for part in info.key)
+    name = "-".join(info.key)
     with (
         locked(prepared.job.results, name),
         Store(prepared.job.results, create=True, durable=prepared.job.backend != REPLAY) as store,

@@ -143,6 +143,14 @@ def test_written_again_times_stay_the_same(times: list[float]) -> None:
         ({"reason": np.array([0, 1, 0])}, "reason: expected 0 to -1, the texts of meta.reasons"),
         ({"kind": "guessed"}, "kind: 'guessed', expected simulated or measured"),
         ({"device": 5}, "meta.device: expected text"),
+        ({"name": "a\0b"}, r"name: 'a\x00b', expected text without control characters"),
+        ({"name": "two\nlines"}, r"name: 'two\nlines', expected text without control char"),
+        ({"device": "a\ud800"}, r"device: 'a\ud800', expected text without control"),
+        ({"kernel": "a\u2028b"}, r"kernel: 'a\u2028b', expected text without control"),
+        ({"values": {"a\ud800": [1, 2], "b": [8, 4]}}, r"name of a parameter: 'a\ud800', expected"),
+        ({"values": {"a": ["x", "\t"], "b": [8, 4]}}, r"a value of a parameter: '\t', expected"),
+        ({"values": {"a": [1, 10**400], "b": [8, 4]}}, "parameter 'a': an integer beyond 64 bits"),
+        ({"values": {"a": [1, 2**63], "b": [8, 4]}}, "parameter 'a': an integer beyond 64 bits"),
         ({"default": []}, "meta.default: expected a config"),
         ({"default": {"a": 3, "b": 4}}, "meta.default: a=3 is none of its values"),
         ({"default": {"z": [1]}}, "meta.default: z=[1] is none of its values"),
@@ -228,3 +236,10 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_recording(recording(), tmp_path / "x.json")
     with pytest.raises(TunerError, match="No such file or directory"):
         write_recording(recording(), tmp_path / "no" / "x.npz")
+
+
+def test_a_reason_with_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
+    meta = {"values": {"a": [1, 2], "b": [8, 4]}, "reasons": ["", "why \ud800"]}
+    arrays = minimal(meta=np.array(json.dumps(meta)), reason=np.array([0, 1, 0]))
+    with pytest.raises(TunerError, match=r"reason: 'why .ud800' has a lone surrogate"):
+        read(tmp_path, arrays)

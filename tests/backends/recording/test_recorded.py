@@ -33,6 +33,8 @@ def test_where_all_failed_there_is_no_optimum() -> None:
         ({"kind": "guessed"}, "kind: 'guessed', expected simulated or measured"),
         ({"time_us": np.zeros(14)}, "unroll=False: its time is 0 ms, expected a number"),
         ({"time_us": np.full(14, np.nan)}, "unroll=False: its time is nan ms, expected a number"),
+        ({"error_percent": np.full(14, -3.0)}, "unroll=False: error_percent is -3, expected a num"),
+        ({"error_percent": np.full(14, np.inf)}, "error_percent is inf, expected a number from 0"),
         ({"status": (Status.CORRECT,) * 14}, "it has status 'correct' and no time"),
         (
             {"status": (Status.RUNTIME,) * 14},
@@ -73,3 +75,9 @@ def test_shipped_recordings_hold_every_config_of_their_space(shape: str, configs
     assert ours == theirs
     assert shipped.space.config(shipped.space.default) == space.config(space.default)
     assert f"--shape {shape} " in shipped.meta["command"]
+
+
+def test_an_error_that_is_not_known_is_none() -> None:
+    errors = np.where(np.arange(14) < 7, 5.0, np.nan)
+    mine = recording(kind="simulated", error_percent=errors)
+    assert [mine.error_of(0), mine.error_of(7), recording().error_of(0)] == [5.0, None, None]

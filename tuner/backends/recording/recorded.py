@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,9 @@ KINDS = ("simulated", "measured")
 PHASES = ("compile", "bench", "framework")
 """What trying a config costs: compiling it, timing and checking it, everything around that."""
 
+_NOT_IN_TEXTS = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, lone surrogates, separators of lines."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -41,7 +45,7 @@ class Recording:
         meta: What else the file says.
         reasons: Why each config failed, empty where it did not; `()` where the file does not say.
         costs_s: `cost_s` by phase, where known; the names are `PHASES`.
-        error_percent: Error of each simulated time; None where not known.
+        error_percent: Error of each simulated time; NaN, or None for all, where not known.
 
     Raises:
         TunerError: The parts do not fit together.
@@ -74,7 +78,25 @@ class Recording:
                 raise TunerError(f"{name}: {length} entries, expected one a config ({configs})")
         if self.kind not in KINDS:
             raise TunerError(f"kind: {self.kind!r}, expected {' or '.join(KINDS)}")
+        self._check_texts()
         self._check_times()
+
+    def _check_texts(self) -> None:
+        """Texts are printed, and stored in a database: what neither takes is refused."""
+        texts = [("name", self.name), ("device", self.device), ("kernel", self.kernel)]
+        for each in self.space.parameters:
+            texts.append(("name of a parameter", each.name))
+            words = [value for value in each.values if isinstance(value, str)]
+            texts += [("a value of a parameter", word) for word in words]
+        for what, text in texts:
+            if _unprintable(text):
+                raise TunerError(
+                    f"{what}: {ascii(text)[:60]}, expected text without control characters and "
+                    "lone surrogates"
+                )
+        for reason in self.reasons:
+            if not reason.isascii() and any(unicodedata.category(c) == "Cs" for c in reason):
+                raise TunerError(f"reason: {ascii(reason)[:60]} has a lone surrogate")
 
     def _check_times(self) -> None:
         times, timed = self.time_us, np.isfinite(self.time_us)
@@ -83,6 +105,12 @@ class Recording:
                 f"{self._told(row)}: its time is {times[row] / 1000:g} ms, expected a number above "
                 "0, or inf where it failed"
             )
+        errors = self.error_percent
+        if errors is not None:
+            for row in np.flatnonzero(timed & ((errors < 0) | np.isinf(errors)))[:1]:
+                raise TunerError(
+                    f"{self._told(row)}: error_percent is {errors[row]:g}, expected a number from 0"
+                )
         correct = np.array([word == Status.CORRECT for word in self.status])
         for row in np.flatnonzero(timed != correct)[:1]:
             told = "a time" if timed[row] else "no time"
@@ -114,6 +142,12 @@ class Recording:
         digest.update(" ".join(self.status).encode())
         return digest.hexdigest()[:16]
 
+    def error_of(self, row: int) -> float | None:
+        """Returns the error of a config's time in percent; None where it is not known."""
+        if self.error_percent is None or np.isnan(self.error_percent[row]):
+            return None
+        return float(self.error_percent[row])
+
     def rank(self, time_us: float) -> int:
         """Returns the place of a time among all configs: 1 is the fastest."""
         return 1 + int(np.count_nonzero(self.time_us < time_us))
@@ -122,3 +156,7 @@ class Recording:
         """Returns why a config failed, as far as the file says it."""
         told = self.reasons[row] if self.reasons else ""
         return told or "failed when it was recorded"
+
+
+def _unprintable(text: str) -> bool:
+    return any(unicodedata.category(character) in _NOT_IN_TEXTS for character in text)

@@ -13,6 +13,8 @@ __all__ = ["parameters_of", "sorted_values"]
 
 MAX_VALUES = 32_000
 """Rows hold the indices of values as 16-bit integers."""
+MAX_INTEGER = 2**63
+"""Samplers hold numbers in 64 bits."""
 
 
 def sorted_values(name: str, values: Sequence[Any]) -> tuple[Value, ...]:
@@ -34,6 +36,8 @@ def sorted_values(name: str, values: Sequence[Any]) -> tuple[Value, ...]:
 def _kind(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "booleans"
+    if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
+        raise TunerError(f"values of parameter {name!r}: an integer beyond 64 bits")
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return "numbers"
     if isinstance(value, str):
