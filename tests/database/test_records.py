@@ -32,8 +32,16 @@ def test_a_trial_that_was_measured_again_goes_before_lucky_ones(store: Store) ->
     assert best.trial.config == config(2)
 
 
+def test_a_clearly_faster_trial_goes_before_one_that_was_measured_again(store: Store) -> None:
+    again = timed(5.2, figures={REMEASURED: {"latency_us": 5.0}, "ci_us": [5.1, 5.3]})
+    add(store, info(), (config(4), again))
+    add(store, info(), (config(8), timed(4.5, figures={"ci_us": [4.4, 4.6]})))
+    (best,) = records(store)
+    assert (best.study.id, best.trial.config) == (2, config(8))
+
+
 def test_of_equals_the_first_is_the_record(store: Store) -> None:
-    study = add(store, info(), (config(4), timed(5)), (config(8), timed(5)))
+    study = add(store, info(), (config(2), timed(7)), (config(4), timed(5)), (config(8), timed(5)))
     add(store, info(), (config(16), timed(5)))
     (best,) = records(store)
     assert (best.study.id, best.trial.config) == (study.id, config(4))

@@ -78,10 +78,18 @@ def test_finalists_that_failed_are_not_replaced_until_none_is_left() -> None:
 
 
 def test_a_trial_measured_again_beats_a_lucky_one() -> None:
-    lucky, sure = trial(0, 95, (90, 99)), again(RIVALS[1], 101)
+    lucky, sure = trial(0, 95, (90, 102)), again(RIVALS[1], 101)
     assert best_trial([lucky, sure]) == sure
     assert best_trial([lucky, again(RIVALS[1], None, Status.RUNTIME)]) == lucky
     assert best_trial([sure, again(RIVALS[2], 100)]) == again(RIVALS[2], 100)
+
+
+def test_a_trial_that_is_clearly_faster_beats_one_measured_again() -> None:
+    sure = again(RIVALS[1], 101)
+    clear, unclear = trial(8, 95, (93, 100.9)), trial(9, 94, (80, 101))
+    assert best_trial([sure, clear, unclear]) == clear
+    assert best_trial([sure, trial(9, 94)]) == sure  # a single sample says nothing
+    assert best_trial([sure, again(clear, 103)]) == sure
 
 
 def test_the_incumbent_is_the_trial_that_the_search_was_told_of() -> None:

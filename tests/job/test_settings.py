@@ -38,6 +38,7 @@ from tuner.runtime.errors import TunerError
         ({"noise": math.nan}, "noise=nan: expected a share from 0 to 1"),
         ({"noise": "3%"}, "noise='3%': expected a share from 0 to 1"),
         ({"repeats": 0}, "repeats=0: expected a whole number from 1"),
+        ({"repeats": 1001}, "repeats=1001: expected a whole number up to 1000"),
         ({"remeasure": -1}, "remeasure=-1: expected a whole number from 0"),
         ({"verify": "some"}, "unknown choice of verify 'some'"),
         ({"sampler": "gpp"}, "unknown sampler 'gpp'; did you mean gp"),

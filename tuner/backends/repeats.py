@@ -142,12 +142,15 @@ def _cut(count: int, confidence: float) -> int | None:
     the chance that at most c of n coin flips are heads.
     """
     allowed, flips = (1 - confidence) / 2, 2**count
-    tail, cut = 1, 0
+    tail, ways, cut = 1, 1, 0
     if tail / flips > allowed:
         return None
-    while (tail := tail + math.comb(count, cut + 1)) / flips <= allowed:
+    while True:
+        ways = ways * (count - cut) // (cut + 1)  # C(count, cut + 1), of the one before
+        tail += ways
+        if tail / flips > allowed:
+            return cut
         cut += 1
-    return cut
 
 
 def half_width_percent(latency_us: float, figures: Mapping[str, Any]) -> float | None:

@@ -77,15 +77,29 @@ def made_noise(study: Study) -> bool:
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Returns the fastest correct trial; of equals the first.
 
-    Trials that were measured again go before all others: the fastest of many noisy times is too low
-    to be compared with them.
+    The fastest of many noisy times is too low to be compared with times that were measured again:
+    the fastest of the latter wins over all whose interval does not lie below it as a whole.
     """
+    return _fastest(sorted(trials, key=lambda t: t.number))
+
+
+def _fastest(trials: Sequence[Trial]) -> Trial | None:
     timed = [t for t in trials if t.status == Status.CORRECT and t.latency_us is not None]
-    return min(timed, key=lambda t: (*_rank(t), t.number), default=None)
+    again = [t for t in timed if REMEASURED in t.figures]
+    if again:
+        to_beat_us = min(_latency_us(t) for t in again)
+        new = (t for t in timed if REMEASURED not in t.figures)
+        timed = [t for t in new if _highest_us(t) < to_beat_us] or again
+    return min(timed, key=_latency_us, default=None)
 
 
-def _rank(trial: Trial) -> tuple[bool, float]:
-    return REMEASURED not in trial.figures, trial.latency_us or math.inf
+def _latency_us(trial: Trial) -> float:
+    return math.inf if trial.latency_us is None else trial.latency_us
+
+
+def _highest_us(trial: Trial) -> float:
+    """The end of the confidence interval of a trial's time; where it has none, it may be any."""
+    return float((trial.figures.get("ci_us") or (0.0, math.inf))[1])
 
 
 def records(store: Store, wanted: Filter | None = None) -> list[Best]:
@@ -109,7 +123,7 @@ def records(store: Store, wanted: Filter | None = None) -> list[Best]:
 
 
 def _best_of(store: Store, studies: Sequence[Study]) -> Best | None:
-    best: tuple[Study, Trial] | None = None
+    bests: list[tuple[Study, Trial]] = []
     default: float | None = None
     count = 0
     for study in studies:
@@ -119,6 +133,10 @@ def _best_of(store: Store, studies: Sequence[Study]) -> Best | None:
         for trial in trials:
             if trial.config == study.info.default:
                 default = trial.latency_us
-        if fastest is not None and (best is None or _rank(fastest) < _rank(best[1])):
-            best = (study, fastest)
-    return None if best is None else Best(best[0], best[1], default, count)
+        if fastest is not None:
+            bests.append((study, fastest))
+    winner = _fastest([trial for _, trial in bests])
+    for study, trial in bests:
+        if trial is winner:
+            return Best(study, trial, default, count)
+    return None

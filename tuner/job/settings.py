@@ -32,6 +32,8 @@ __all__ = [
 
 SERIAL = "serial"
 VERIFY = ("none", "best", "all")
+MAX_REPEATS = 1000
+"""More tell a median no better than anybody needs, and their statistics take longer than they."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ class Job:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise TunerError(f"{name}={value!r}: expected a whole number from {least}")
+        if self.repeats > MAX_REPEATS:
+            raise TunerError(
+                f"repeats={self.repeats!r}: expected a whole number up to {MAX_REPEATS}"
+            )
         if not self.timeout_s > 0:  # nor NaN
             raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
         self._check_stopping()
