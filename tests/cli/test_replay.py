@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def test_noise_is_told_from_what_was_recorded(call: Call) -> None:
         ((SMALL, "--sampler", "best"), "error: unknown sampler 'best'"),
         ((SMALL, "--trials", "0"), "error: trials=0: expected a whole number from 1"),
         ((SMALL, "--resume"), "error: a replay without a results folder leaves nothing to resume"),
-        ((__file__,), f"error: {__file__}: not JSON"),
+        ((os.devnull,), f"error: {os.devnull}: empty file"),
+        ((__file__,), f"error: {__file__}: no recording: neither npz nor JSON"),
     ],
 )
 def test_bad_input_is_one_line(call: Call, words: tuple[str, ...], message: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.backends.small_kernel import CONFIGS, write_space
+from tests.backends.small_kernel import CONFIGS, SHAPE, write_space
 from tests.job.hardware import STRETCH, install_hardware
 from tests.job.jobs import Tune, keys, stored
 from tests.job.recordings import record, space_of
+from tuner.backends.recording import read_recording, write_recording
 from tuner.database import Store
 from tuner.job import Outcome, Progress, prior, run
+from tuner.job import record as record_all
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config, Parameter
 from tuner.search import Search
@@ -156,7 +159,7 @@ def test_the_prior_is_part_of_what_a_study_is(tune_small: Tune, recorded: Path) 
         ),
         ({"prior": "simulater"}, "unknown prior 'simulater'; did you mean simulator?"),
         ({"prior": "no/such.npz"}, "unknown prior 'no/such.npz'"),
-        ({"prior": "double.toml"}, "double.toml: "),
+        ({"prior": "double.toml"}, "prior double.toml: no recording: neither npz nor JSON"),
     ],
 )
 def test_a_wrong_prior_is_an_error_that_says_what_is_right(
@@ -200,6 +203,39 @@ def test_a_recording_of_something_else_is_refused(
     with pytest.raises(TunerError) as error:
         tune_small(prior=str(tmp_path / "other.npz"))
     assert message in str(error.value)
+
+
+def test_a_recording_is_the_prior_of_its_own_space(
+    tune_small: Tune, tmp_path: Path, space_file: Path, given: list[Times | None]
+) -> None:
+    path = tmp_path / "own.npz"
+    record_all(str(space_file), SHAPE, path)
+    assert read_recording(path).meta["fixed"] == {"fault": "none"}
+    outcome = tune_small(prior=str(path), trials=5)
+    assert outcome.prior.startswith(f"{path}: 21 of 21 configs known; ")
+    assert min(by_config(space_of(space_file), given[0]).values()) == pytest.approx(
+        read_recording(path).optimum_us
+    )
+
+
+def test_a_fixed_value_must_be_the_same(tune_small: Tune, tmp_path: Path, space_file: Path) -> None:
+    record_all(str(space_file), SHAPE, tmp_path / "own.npz")
+    mine = read_recording(tmp_path / "own.npz")
+    other = {**mine.meta, "fixed": {"fault": "raises"}, "default": None}
+    write_recording(dataclasses.replace(mine, meta=other), tmp_path / "other.npz")
+    with pytest.raises(TunerError, match="none of its configs is valid here"):
+        tune_small(prior=str(tmp_path / "other.npz"))
+
+
+def test_of_more_values_than_the_fixed_one_only_that_one_is_known(
+    tune_small: Tune, tmp_path: Path, space_file: Path, given: list[Times | None]
+) -> None:
+    record_all(str(space_file), SHAPE, tmp_path / "own.npz")
+    wide = write_space(tmp_path, ("none", "raises"))
+    tune_small(prior=str(tmp_path / "own.npz"), trials=2)
+    times = by_config(space_of(wide), given[0])
+    assert len(times) == 2 * CONFIGS
+    assert all(np.isnan(time) == ("raises" in key) for key, time in times.items())
 
 
 @pytest.mark.usefixtures("hardware")

@@ -118,7 +118,10 @@ def find_prior(wanted: str | None, problem: Problem, kind: str, space: SearchSpa
     from tuner.backends.recording import read_recording
 
     clock = time.monotonic()
-    recording = read_recording(wanted)
+    try:
+        recording = read_recording(wanted)
+    except TunerError as error:
+        raise TunerError(f"prior {error}") from None
     times = _recorded(space, recording, wanted)
     settings = {"prior": recording.content_hash}
     return Prior(wanted, settings, times, time.monotonic() - clock)
@@ -126,26 +129,49 @@ def find_prior(wanted: str | None, problem: Problem, kind: str, space: SearchSpa
 
 def _recorded(space: SearchSpace, recording: Recording, path: str) -> Times:
     """Returns the recorded time of each config of `space`, matched by values."""
-    theirs = {parameter.name: i for i, parameter in enumerate(recording.space.parameters)}
-    ours = [parameter.name for parameter in space.parameters]
-    if set(ours) != set(theirs):
-        raise TunerError(
-            f"prior {path}: its parameters are {', '.join(theirs)}; expected {', '.join(ours)}"
-        )
-    indices = np.empty(space.rows.shape, recording.space.rows.dtype)
+    _check_names(space, recording, path)
+    places = {parameter.name: i for i, parameter in enumerate(recording.space.parameters)}
+    fixed = _fixed(recording)
+    # A parameter of theirs with one value that is none of ours has that value everywhere.
+    indices = np.zeros((len(space), len(places)), recording.space.rows.dtype)
+    agrees = np.ones(len(space), bool)
     for column, parameter in enumerate(space.parameters):
-        place = theirs[parameter.name]
-        values = recording.space.parameters[place].values
-        index = [values.index(v) if v in values else MISSING for v in parameter.values]
-        # The last entry is the one that the index INACTIVE, -1, finds.
-        indices[:, place] = np.array([*index, INACTIVE])[space.rows[:, column]]
+        ours = space.rows[:, column]
+        # The last entry of these is the one that the index INACTIVE, -1, finds.
+        if parameter.name in places:
+            place = places[parameter.name]
+            values = recording.space.parameters[place].values
+            index = [values.index(v) if v in values else MISSING for v in parameter.values]
+            indices[:, place] = np.array([*index, INACTIVE])[ours]
+        elif parameter.name in fixed:
+            same = [value == fixed[parameter.name] for value in parameter.values]
+            agrees &= np.array([*same, True])[ours]
     row_of = {row.tobytes(): number for number, row in enumerate(recording.space.rows)}
     rows = np.array([row_of.get(row.tobytes(), MISSING) for row in indices])
+    rows[~agrees] = MISSING
     times = np.full(len(space), np.nan)
     times[rows >= 0] = recording.time_us[rows[rows >= 0]]
     if not np.any(rows >= 0):
         raise TunerError(f"prior {path}: none of its configs is valid here")
     return times
+
+
+def _fixed(recording: Recording) -> Mapping[str, Any]:
+    fixed = recording.meta.get("fixed")
+    return fixed if isinstance(fixed, dict) else {}
+
+
+def _check_names(space: SearchSpace, recording: Recording, path: str) -> None:
+    """Refuses a recording of other parameters; those with one value may be missing anywhere."""
+    ours = {parameter.name: len(parameter.values) for parameter in space.parameters}
+    theirs = dict.fromkeys(_fixed(recording), 1)
+    theirs |= {parameter.name: len(parameter.values) for parameter in recording.space.parameters}
+    missing = [name for name, values in ours.items() if values > 1 and name not in theirs]
+    surplus = [name for name, values in theirs.items() if values > 1 and name not in ours]
+    if missing or surplus or not set(ours) & set(theirs):
+        raise TunerError(
+            f"prior {path}: its parameters are {', '.join(theirs)}; expected {', '.join(ours)}"
+        )
 
 
 def _on_simulator(problem: Problem) -> Problem:

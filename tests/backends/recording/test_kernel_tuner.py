@@ -201,12 +201,12 @@ def test_what_is_wrong_with_a_cache_is_named(tmp_path: Path, change: Change, mes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not JSON"),
+        (b"", "empty file"),
         (b"{]", "not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"results": [' + b"9" * 5000 + b"]}", "not JSON"),
         (b"[1, 2]", "expected T4 results"),
-        (b"\xff\xfe\x00", "neither an npz archive nor JSON"),
+        (b"\xff\xfe\x00", "no recording: neither npz nor JSON"),
         (b"\x1f\x8b\x08rest", "not a readable gzip file"),
         (gzip.compress(b"{}" * 1000)[:20], "not a readable gzip file"),
     ],

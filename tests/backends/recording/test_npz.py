@@ -15,6 +15,8 @@ from tuner.backends import Status
 from tuner.backends.recording import Recording, npz, read_recording, write_recording
 from tuner.backends.recording.npz import _milliseconds
 from tuner.runtime.errors import TunerError
+from tuner.runtime.rules import Parameter
+from tuner.space import INACTIVE, SearchSpace
 
 
 def minimal(**changes: Any) -> dict[str, Any]:
@@ -243,3 +245,30 @@ def test_a_reason_with_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
     arrays = minimal(meta=np.array(json.dumps(meta)), reason=np.array([0, 1, 0]))
     with pytest.raises(TunerError, match=r"reason: 'why .ud800' has a lone surrogate"):
         read(tmp_path, arrays)
+
+
+def of_rows(rows: list[list[int]], *parameters: Parameter) -> Recording:
+    n = len(rows)
+    return recording(
+        space=SearchSpace.of_rows(parameters, np.array(rows)),
+        time_us=np.arange(1.0, n + 1),
+        spread_us=np.full(n, np.nan),
+        status=(Status.CORRECT,) * n,
+        cost_s=np.zeros(n),
+        reasons=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [([[0, 0]], ["a"]), ([[0, 0], [0, INACTIVE]], ["b"])],
+)
+def test_parameters_with_one_value_only_are_read_again(
+    tmp_path: Path, rows: list[list[int]], names: list[str]
+) -> None:
+    mine = of_rows(rows, Parameter("a", (4,), 4), Parameter("b", (8,), 8))
+    write_recording(mine, tmp_path / "x.npz")
+    read = read_recording(tmp_path / "x.npz")
+    assert [p.name for p in read.space.parameters] == names
+    assert read.time_us.tolist() == mine.time_us.tolist()
+    assert len(read.meta["fixed"]) == 1

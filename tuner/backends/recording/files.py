@@ -48,11 +48,13 @@ def _text(path: Path, packed: bool) -> str:
             data = file.read(MAX_JSON_BYTES + 1)
         if len(data) > MAX_JSON_BYTES:
             raise TunerError(f"more than {MAX_JSON_BYTES >> 20} MiB of JSON")
+        if not data.strip():
+            raise TunerError("empty file")
         return data.decode()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TunerError(f"not a readable gzip file ({error})") from None
     except UnicodeDecodeError:
-        raise TunerError("neither an npz archive nor JSON") from None
+        raise TunerError("no recording: neither npz nor JSON") from None
 
 
 def write_recording(recording: Recording, path: str | os.PathLike[str]) -> None:

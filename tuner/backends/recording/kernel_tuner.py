@@ -66,6 +66,8 @@ def read_json(path: Path, text: str) -> Recording:
 
 
 def _parsed(text: str) -> Any:
+    if text.lstrip()[:1] not in ("{", "["):
+        raise TunerError("no recording: neither npz nor JSON")
     try:
         return json.loads(text)
     except RecursionError:

@@ -221,7 +221,9 @@ def write_npz(recording: Recording, path: Path) -> None:
 
 def _written(recording: Recording) -> dict[str, Any]:
     rows, parameters = recording.space.rows, recording.space.parameters
-    varied = [i for i, parameter in enumerate(parameters) if len(parameter.values) > 1]
+    fixed = [len(p.values) == 1 and INACTIVE not in rows[:, i] for i, p in enumerate(parameters)]
+    fixed[0] &= not all(fixed)  # no file can be read that has no parameter
+    varied = [i for i, one in enumerate(fixed) if not one]
     rows = rows[:, varied]
     active = rows != INACTIVE
     kept = [parameters[i] for i in varied]
@@ -250,7 +252,7 @@ def _written(recording: Recording) -> dict[str, Any]:
         "values": {parameter.name: list(parameter.values) for parameter in kept},
         "fixed": {
             **recording.meta.get("fixed", {}),
-            **{p.name: p.values[0] for p in parameters if len(p.values) == 1},
+            **{p.name: p.values[0] for p, one in zip(parameters, fixed, strict=True) if one},
         },
     }
     if recording.reasons:
