@@ -277,6 +277,6 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
         rows.append(["next", "interrupted: the same command with --resume goes on"])
     elif best is None:
         rows.append(["next", f"no config ran: nki-tuner show {folder} --study {outcome.study}"])
-    else:
+    elif not options["noise"]:  # made noise is not exported
         rows.append(["next", f"nki-tuner export {folder} -o {outcome.device}.json"])
     table(f"{outcome.workload} on {outcome.device}", ["", ""], rows)

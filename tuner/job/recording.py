@@ -25,7 +25,7 @@ from tuner.backends import (
     evaluate,
     load_backend,
 )
-from tuner.backends.recording import Recording, write_recording
+from tuner.backends.recording import Recording, read_recording, write_recording
 from tuner.database import Store, Study, StudyInfo, Trial, best_trial, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.interrupts import interrupts
@@ -80,7 +80,7 @@ def record(
     Args:
         kernel: Name of a bundled search space, or the path of a search space file.
         shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096".
-        output: The file to write, `.npz`.
+        output: The file to write, `.npz`; a recording that is there is replaced.
         limit: Refuse larger spaces.
         progress: Called about once a second.
         **settings: Other attributes of `Job`: dtype, device, policy, workers and the like; without
@@ -92,6 +92,8 @@ def record(
     path = Path(output)
     if path.suffix != ".npz" or not path.parent.is_dir():
         raise TunerError(f"{path}: expected a file that ends in .npz, in a folder that exists")
+    if path.exists():
+        read_recording(path)  # only a recording is replaced by another
     prepared = prepare(Job(kernel, shape, **{"ray": SERIAL, **settings, "verify": "none"}))
     _check(prepared, limit)
     info = dataclasses.replace(
@@ -125,10 +127,10 @@ def _too_large(prepared: Prepared, limit: int) -> str:
     started = time.perf_counter()
     for row in rows:
         evaluate(backend, Candidate(row, prepared.space.config(row)))
-    hours = (time.perf_counter() - started) / SAMPLES * configs / 3600
+    minutes = (time.perf_counter() - started) / SAMPLES * configs / 60
     return (
         f"{configs:,} configs are more than the limit of {limit:,}: one process would take about "
-        f"{hours:.2g} hours; a higher limit records them all the same"
+        f"{max(minutes, 1.0):,.0f} min; a higher limit records them all the same"
     )
 
 
