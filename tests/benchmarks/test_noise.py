@@ -10,6 +10,11 @@ def test_each_method_names_a_clear_winner() -> None:
     assert found["1 sample"]["samples_per_trial"] == 1
     assert found["20 samples"]["samples_per_trial"] == 20
     assert found["rule"]["samples_per_trial"] < 12
+    assert {figures["samples_of_finals"] for figures in found.values()} == {0}
+
+
+def test_what_is_not_clear_goes_to_the_finals() -> None:
+    found = {method.name: run(method, [100.0, 100.5, 300.0], 0.03, seed=1) for method in METHODS}
     assert found["rule"]["samples_of_finals"] == 0 < found["rule + finals"]["samples_of_finals"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -157,7 +158,7 @@ def test_pending_trials_are_told_in_the_order_of_asking(monkeypatch: pytest.Monk
     prior = np.ones(50)
     assert own.run(method("gp@2"), SMALL, 0, 4, prior)[0] == [failed, *valid]
     expected = ["ask 0", "ask 1", (0, None), "ask 2", (1, SMALL.time_us[valid[0]]), "ask 3"]
-    assert search.heard == [{"prior": prior}, *expected]
+    assert search.heard == [{"default": False, "prior": prior}, *expected]
 
 
 def test_a_sampler_that_repeats_a_config_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,10 +196,13 @@ def test_a_run_of_a_sampler_of_optuna_depends_on_its_seed_alone() -> None:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Path:
+def plugin(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "plugged.py").write_text(PLUGIN)
     (tmp_path / "helper.py").write_text("heard = []\nnote = heard.append\n")
-    return tmp_path / "plugged.py"
+    path = list(sys.path)
+    yield tmp_path / "plugged.py"
+    sys.path[:] = path
+    sys.modules.pop("helper", None)
 
 
 def test_a_function_in_a_file_searches_with_its_options_and_neighbours(plugin: Path) -> None:
@@ -233,7 +237,7 @@ def test_the_prior_is_a_recording_of_the_same_kernel_elsewhere(tmp_path: Path) -
 
 
 def test_a_prior_has_the_times_of_the_same_configs_and_inf_for_what_it_lacks() -> None:
-    kept = [9, 3, 4]
+    kept = [3, 4, 9]
     other = Recording(
         **{
             **vars(SMALL),

@@ -195,7 +195,7 @@ def test_wrong_input_ends_with_one_line(
     cases = {
         ("--methods", "random"): "--spaces DIR",
         ("--spaces", str(tmp_path / "empty")): "found none",
-        ("--spaces", str(recorded), "--methods", "rando"): "did you mean random?",
+        ("--spaces", str(recorded), "--methods", "rando"): "did you mean random",
         ("--spaces", str(recorded), "--methods", "optuna:TPESample"): "TPESampler",
         ("--spaces", str(recorded), "--methods", "no.py:f"): "no such file",
     }
