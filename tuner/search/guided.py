@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 class GaussianSampler(RowSampler):
     """Proposes the row with the most expected improvement under a Gaussian process.
 
-    It starts with configs far from each other, half of them the prior's best where there is one.
+    It starts with configs far from each other, and some of the prior's best where there is one.
     Then a Gaussian process is fitted to the finished trials, anew whenever there are 15 % more, and
     scored on every untried row (in large spaces on a pool of them); trials that run count as if
     they came out as predicted. What counts as an improvement grows while there is none, so that the
