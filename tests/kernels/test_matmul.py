@@ -178,12 +178,13 @@ def test_defaults_are_the_search_space_s() -> None:
     assert defaults == {p.name: p.default for p in SPACE.rules.parameters}
 
 
-TREE = ast.parse(SPACE.kernel_file.read_text())
+FILES = [SPACE.kernel_file, SPACE.kernel_file.with_name("blocks.py")]
 
 
 def kernel_code() -> list[ast.AST]:
-    """Every node of the file but the numpy reference's: what the NKI compiler would see."""
-    functions = [node for node in TREE.body if isinstance(node, ast.FunctionDef)]
+    """Every node of the files but the numpy reference's: what the NKI compiler would see."""
+    trees = [ast.parse(file.read_text()) for file in FILES]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert len(functions) > 2
     return [n for f in functions if f.name != SPACE.reference for n in ast.walk(f)]
 

@@ -79,7 +79,7 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "truediv": lambda a, b: int(a / 4 + 2 / (b * b + 1)),
     "<<": lambda a, b: a << (1 if b > 2 else 0),
     "<< by": lambda a, b: 3 << abs(a % 3),
-    ">>": lambda a, b: (a >> 1) + (b >> np.int64(2)),
+    ">>": lambda a, b: item((a >> 1) + (b >> np.int64(2))),
     ">> by": lambda a, b: 300 >> abs(a % 3),
     "**": lambda a, b: (a % 5) ** 2 + 2 ** (b % 3) + pow(a, 2, 7),
     "&": lambda a, b: (a & 3) + (5 & b) + (a & b),

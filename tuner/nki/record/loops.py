@@ -279,6 +279,8 @@ class _Scan:
                 return False
             if name in names.functions:
                 return _is_pure(name, names)
+            if name in names.borrowed:
+                return _is_pure(*names.borrowed[name])
             if name in names.builtins:
                 return all(keyword.arg not in ("key", None) for keyword in call.keywords)
             return name in names.members or name in (PASSES, EACH)

@@ -44,6 +44,7 @@ class Names:
         members: Names imported from those.
         foreign: Other modules, and names imported from them.
         functions: The module's own functions.
+        borrowed: Functions imported from a sibling: (name there, what the sibling's names mean).
         builtins: Python's functions that change nothing.
         methods: Methods that change nothing, whatever object they are called on.
         plain: Whether the module keeps to what can be followed by reading it: no generators, no
@@ -55,6 +56,7 @@ class Names:
     members: set[str]
     foreign: set[str]
     functions: dict[str, ast.FunctionDef]
+    borrowed: dict[str, tuple[str, Names]]
     builtins: set[str]
     methods: set[str]
     plain: bool
@@ -90,10 +92,28 @@ def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
         members=named("member"),
         foreign=named("foreign") | named("stranger"),
         functions={name: functions[name] for name in named("function") if name in functions},
+        borrowed=_borrowed(tree, siblings, named("foreign")),
         builtins=_BUILTINS - set(meanings),
         methods=_METHODS - own,
         plain=not named("stranger") and all(_is_plain(part) for part in trees),
     )
+
+
+def _borrowed(
+    tree: ast.Module, siblings: Mapping[str, ast.Module], names: set[str]
+) -> dict[str, tuple[str, Names]]:
+    """The functions among `names` that a module imports from its siblings."""
+    found: dict[str, tuple[str, Names]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module in siblings:
+            others = {name: text for name, text in siblings.items() if name != node.module}
+            theirs = names_of(siblings[node.module], others)
+            for alias in node.names:
+                name = alias.asname or alias.name
+                if name in found:
+                    names = names - {name}
+                found[name] = (alias.name, theirs)
+    return {n: f for n, f in found.items() if n in names and f[0] in f[1].functions}
 
 
 def _without_main(tree: ast.Module) -> ast.Module:
