@@ -244,7 +244,9 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
 
     def peak_flops_per_ns(self, dtype_bytes: int) -> float:
         """Peak TensorE rate, in floating-point operations a nanosecond."""
-        passes = self.tensor.fp32_passes if dtype_bytes == 4 else 1
+        passes = self.tensor.fp32_passes if dtype_bytes == 4 else 1.0
+        if dtype_bytes == 1 and self.generation >= 3:
+            passes = 0.5  # two rows of float8 a cycle
         return 2 * self.tensor.rows * self.tensor.columns * self.clock.tensor_ghz / passes
 
     def roofline_us(self, flops: float, moved_bytes: float, dtype_bytes: int) -> float:
@@ -254,10 +256,16 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
         arithmetic = flops / self.peak_flops_per_ns(dtype_bytes)
         return max(arithmetic, moved_bytes / self.bytes_per_ns) / 1000
 
+    @property
+    def generation(self) -> int:
+        """Which NeuronCore it is: 2, 3 and 4 on trn1, trn2 and trn3."""
+        return int(self.core.rpartition("v")[2])
+
     def facts(self) -> dict[str, int | float | bool | str]:
         """The values that search spaces may use as `device.<name>`."""
         return {
             "name": self.name,
+            "generation": self.generation,
             "partitions": self.sbuf.partitions,
             "sbuf_bytes_per_partition": self.sbuf.bytes_per_partition,
             "sbuf_usable_bytes_per_partition": self.sbuf.usable_bytes_per_partition,
