@@ -17,7 +17,7 @@ from tuner.neuroncore.device_files import (
     read,
     text_of,
 )
-from tuner.runtime.errors import TunerError
+from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
     "TAGS",
@@ -29,6 +29,8 @@ __all__ = [
     "device_names",
     "device_source",
 ]
+
+GENERATIONS = {"NeuronCore-v2": 2, "NeuronCore-v3": 3, "NeuronCore-v4": 4}
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -259,7 +261,7 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
     @property
     def generation(self) -> int:
         """Which NeuronCore it is: 2, 3 and 4 on trn1, trn2 and trn3."""
-        return int(self.core.rpartition("v")[2])
+        return GENERATIONS[self.core]
 
     def facts(self) -> dict[str, int | float | bool | str]:
         """The values that search spaces may use as `device.<name>`."""
@@ -322,6 +324,8 @@ def device_from_source(text: str, name: str) -> Device:
 
 @cache
 def _device(file: DeviceFile, label: str) -> Device:
+    if file.core not in GENERATIONS:
+        raise unknown(f"core in device file {label}:", file.core, GENERATIONS)
     data: dict[str, Any] = {"name": file.name, "core": file.core}
     for constant in file.constants:
         section, _, key = constant.name.partition(".")
