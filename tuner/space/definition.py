@@ -20,6 +20,7 @@ from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Parameter, Rules, Value
 from tuner.runtime.sizes import Variants, dims_of, variant_values
+from tuner.space.terms import Terms
 from tuner.space.workload import Argument, ArgumentSpec, Workload
 
 __all__ = [
@@ -74,6 +75,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     verification: _Verification
     parameters: dict[str, _Parameter]
     constraints: list[_Constraint] = []
+    terms: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -222,13 +224,16 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
         raise TunerError("workload: expected at least one dtype, one input and one output")
     variants = _variants(file.workload.variants)
     sizes = {*dims, *variants, "dtype_bytes"}
-    entries = {name: (p.values, p.default, p.when) for name, p in file.parameters.items()}
+    terms = Terms(file.terms, sizes | set(file.parameters) | RESERVED)
+    entries = {
+        name: (p.values, p.default, None if p.when is None else terms.put_in(p.when))
+        for name, p in file.parameters.items()
+    }
     parameters = make_parameters(entries, sizes | {"device.*"})
     names = {parameter.name for parameter in parameters}
+    known = sizes | names | {"device.*"}
     constraints = tuple(
-        Constraint(
-            parse_expression(c.expr, f"constraints[{i}].expr", sizes | names | {"device.*"}), c.why
-        )
+        Constraint(parse_expression(terms.put_in(c.expr), f"constraints[{i}].expr", known), c.why)
         for i, c in enumerate(file.constraints)
     )
     if set(file.verification.blocks) != set(dims):
@@ -245,9 +250,9 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
         variants=variants,
         inputs=_tensors(file.workload.inputs, dims, variants),
         outputs=_tensors(file.workload.outputs, dims, variants),
-        flops=parse_expression(file.workload.flops, "workload.flops", sizes),
+        flops=parse_expression(terms.put_in(file.workload.flops), "workload.flops", sizes),
         blocks={
-            dim: parse_expression(text, f"verification.blocks.{dim}", sizes | names)
+            dim: parse_expression(terms.put_in(text), f"verification.blocks.{dim}", sizes | names)
             for dim, text in file.verification.blocks.items()
         },
         rules=Rules(parameters, constraints),
