@@ -95,6 +95,9 @@ def test_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
     assert core.roofline_us(flops, 0, 4) == pytest.approx(4 * 218.45, abs=0.04)
     assert core.roofline_us(0, 376_000, 2) == 1
     assert core.roofline_us(flops, 376e6, 2) == 1000
+    trn1 = device("trn1")
+    peak_us = flops / trn1.peak_flops_per_ns(2) / 1000
+    assert trn1.roofline_us(flops, 0, 2) == pytest.approx(peak_us / trn1.tensor.sustained_factor)
 
 
 def test_bandwidth_is_capped_by_the_hbm_stack() -> None:

@@ -58,6 +58,7 @@ def devices(name: str | None) -> None:
 @device_option
 def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) -> None:
     """Lists search spaces, or the content of one."""
+    from tuner.runtime.rules import shown
     from tuner.space import bundled_spaces, find
 
     if name is None:
@@ -82,7 +83,11 @@ def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) 
     if definition.variants:
         words = [[n, " ".join(v), v[0]] for n, v in definition.variants.items()]
         table(None, ["variant of the workload", "values", "default"], words)
-    table(None, ["constraint", "why"], [[c.expr.text, c.why] for c in definition.rules.constraints])
+    table(
+        None,
+        ["constraint", "why"],
+        [[shown(c.expr.text), c.why] for c in definition.rules.constraints],
+    )
     if prepared is not None:
         space = prepared.space
         click.echo(

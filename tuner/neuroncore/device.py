@@ -252,10 +252,11 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
         return 2 * self.tensor.rows * self.tensor.columns * self.clock.tensor_ghz / passes
 
     def roofline_us(self, flops: float, moved_bytes: float, dtype_bytes: int) -> float:
-        """The time no kernel can beat: arithmetic at peak or bytes at peak bandwidth, in
-        microseconds.
+        """The time no kernel can beat: arithmetic at the rate that TensorE sustains or bytes at
+        peak bandwidth, in microseconds.
         """
-        arithmetic = flops / self.peak_flops_per_ns(dtype_bytes)
+        sustained = self.tensor.sustained_factor * self.peak_flops_per_ns(dtype_bytes)
+        arithmetic = flops / sustained
         return max(arithmetic, moved_bytes / self.bytes_per_ns) / 1000
 
     @property

@@ -261,11 +261,7 @@ class SearchSpace:
 
     def _why_empty(self) -> str:
         broken = self.rules.broken(self.rules.complete({}, self.scope), self.scope)
-        return (
-            "the constraints exclude each other"
-            if broken is None
-            else f"{broken.expr.text!r}: {broken.why}"
-        )
+        return "the constraints exclude each other" if broken is None else str(broken)
 
 
 def _is_ordered(parameter: Parameter) -> bool:
