@@ -63,6 +63,20 @@ def test_a_table_holds_the_rules_to_judge_a_near_workload(filled: Path, output: 
     assert answer.match == "nearest"
 
 
+def test_the_facts_of_a_device_are_the_newest(store: Store, tmp_path: Path, output: Path) -> None:
+    facts = device("trn2").facts()
+    fewer = {name: value for name, value in facts.items() if name != "generation"}
+    for kernel, known, latency_us in (
+        ("matmul", fewer, 6),
+        ("other", fewer, 5),
+        ("matmul", facts, 4),
+    ):
+        rules = {"kernel": table_kernel(MATMUL), "device": known}
+        add(store, info(kernel=kernel, rules=rules), (config(4), timed(latency_us)))
+    export(tmp_path, output)
+    assert load(output).devices["trn2"] == facts
+
+
 def test_a_failed_default_has_no_time(filled: Path, output: Path) -> None:
     export(filled, output, shape="M=512,K=512,N=1024")
     (record,) = load(output).records

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.runtime.small_table import TABLE, Open
+from tests.runtime.small_table import TABLE, VARIED, Open
 from tuner.runtime import Table, TunerError, load, loading
 
 
@@ -94,7 +94,7 @@ def load_or_error(path: Path) -> Table | TunerError:
 def test_a_damaged_table_is_an_error_or_can_be_used(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    damaged = copy.deepcopy(TABLE)
+    damaged = copy.deepcopy(data.draw(st.sampled_from([TABLE, VARIED])))
     container, key = data.draw(st.sampled_from(places(damaged)))
     if data.draw(st.booleans()):
         del container[key]
@@ -106,10 +106,12 @@ def test_a_damaged_table_is_an_error_or_can_be_used(
     if isinstance(tuned, TunerError):
         assert str(tuned).startswith(f"{path}: ")
         return
-    for M, N in ((1024, 512), (800, 512), (128, 4096), (10**6, 10**6)):
+    varied = {"M": 2048, "N": 512, "how": "add"}
+    for M, N in ((1024, 512), (800, 512), (128, 4096), (10**6, 10**6), (2048, 512)):
+        sizes: dict[str, Any] = varied if M == 2048 else {"M": M, "N": N}
         try:
             answer = tuned.lookup(
-                "copy", M=M, N=N, dtype="bfloat16", device="trn2", expect={"space_hash": "s"}
+                "copy", **sizes, dtype="bfloat16", device="trn2", expect={"space_hash": "s"}
             )
         except TunerError:
             continue

@@ -119,12 +119,13 @@ def _version(study: Study) -> tuple[Any, Any]:
 
 
 def _table(found: Sequence[Best]) -> dict[str, Any]:
+    by_age = sorted(found, key=_created)  # the newest knows most facts of a device
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "kernels": {_kernel(best): _rules_of(best.study) for best in found},
-        "devices": {best.study.info.device: best.study.info.rules["device"] for best in found},
+        "devices": {best.study.info.device: best.study.info.rules["device"] for best in by_age},
         "records": [_record(best) for best in found],
     }
 
