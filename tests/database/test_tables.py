@@ -157,7 +157,7 @@ def test_nothing_to_export_is_an_error(store: Store, tmp_path: Path, output: Pat
 
 
 def test_made_noise_is_never_exported(store: Store, tmp_path: Path, output: Path) -> None:
-    noise = {"kernel_hash": "k1", "model_version": 1, "noise": 0.03}
+    noise = {"kernel_hash": "k1", "model_hash": "m1", "noise": 0.03}
     noisy = add(store, info(fingerprint=noise), (DEFAULT, timed(1)))
     results = store.path.parent.parent
     with pytest.raises(TunerError, match="nothing to export but times with made noise"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tuner.backends import Status
@@ -24,7 +24,7 @@ class Filter:
     kernel: str | None = None
     shape: str | None = None
     device: str | None = None
-    study: int | None = None
+    study: int | Collection[int] | None = None
 
     def takes(self, study: Study) -> bool:
         """Whether a study is among them."""
@@ -32,12 +32,16 @@ class Filter:
             self.kernel in (None, study.info.kernel)
             and (self.shape is None or parse_sizes(self.shape) == dict(study.info.sizes))
             and self.device in (None, study.info.device)
-            and self.study in (None, study.id)
+            and (self.study is None or study.id in _numbers(self.study))
         )
 
     def __str__(self) -> str:
         given = {k: v for k, v in vars(self).items() if v is not None}
         return ", ".join(f"{k}={v}" for k, v in given.items()) or "any"
+
+
+def _numbers(study: int | Collection[int]) -> Collection[int]:
+    return [study] if isinstance(study, int) else study
 
 
 @dataclass(frozen=True)
