@@ -70,7 +70,11 @@ class _Shown:
             self._tell(state.tuning)
             return
         self._end()
-        left = "" if not state.left_s else f"; about {_duration(state.left_s)} left"
+        left = (
+            ""
+            if state.left_s is None or state.left_s < 1
+            else f"; about {_duration(state.left_s)} left"
+        )
         if state.done is not None:
             click.echo(f"{place}: {state.name}: {_line(state.done)}{left}", err=True)
             return
@@ -118,8 +122,8 @@ def _print(found: Batch, export: str | None) -> None:
                 "-" if share is None else f"{share:.1%} ({done.kind})",
             ]
         )
-    columns = ["workload", "default", "best", "speed-up", "share of roofline"]
-    table(None, columns, rows)
+    if rows:
+        table(None, ["workload", "default", "best", "speed-up", "share of roofline"], rows)
     skipped = sum(done.skipped for done in found.done)
     failed = f", {len(found.failed)} failed" if found.failed else ""
     click.echo(f"{len(found.done)} of {found.jobs} jobs done, {skipped} of them before{failed}")
