@@ -90,3 +90,15 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(
     where = f"{path}: entry 2 of [[jobs]] (M=128)"
     assert (said.code, said.out) == (2, "")
     assert said.err == f"error: {where}: double needs a size for N (its dims: M, N)\n"
+
+
+def test_a_job_that_is_done_anew_says_why(call: Call, jobs: Path, space_file: Path) -> None:
+    call("batch", str(jobs))
+    space_file.write_text(space_file.read_text().replace("[1, 2, 4]", "[1, 2, 8]"))
+    said = call("batch", str(jobs), "--trials", "2")
+    assert said.err.splitlines()[0] == (
+        "job 1 of 3: double M=128,N=512 float32 on trn2: anew, changed: search space"
+    )
+    assert said.err.count("anew, changed: search space") == 3
+    more = call("batch", str(jobs), "--trials", "3")
+    assert more.err.count(": goes on\n") == 3

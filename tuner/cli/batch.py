@@ -78,11 +78,12 @@ class _Shown:
         if state.done is not None:
             click.echo(f"{place}: {state.name}: {_line(state.done)}{left}", err=True)
             return
-        if state.resumed or state.changed:
-            how = "goes on" if state.resumed else f"anew, changed: {', '.join(state.changed)}"
-            click.echo(f"{place}: {state.name}: {how}", err=True)
+        how = ": goes on" if state.resumed else ""
+        how = f": anew, changed: {', '.join(state.changed)}" if state.changed else how
+        if how or sys.stderr.isatty():
+            click.echo(f"{place}: {state.name}{how}", err=True)
         if sys.stderr.isatty():
-            self._job = progress_shown(f"{place}: {state.name}", transient=True)
+            self._job = progress_shown(place, transient=True)
             self._tell = self._job.__enter__()
 
 
