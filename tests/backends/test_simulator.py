@@ -53,7 +53,7 @@ def test_fingerprint_knows_policy_model_and_device(kernel_file: Path) -> None:
     other = make_backend(small_problem(kernel_file, device="trn1")).fingerprint()
     assert mine["policy"] == "nki:2026"
     assert {name for name in mine if mine[name] != other[name]} == {"device", "device_hash"}
-    assert "model_version" in mine
+    assert "model_hash" in mine
 
 
 def test_fingerprint_changes_with_the_policy(kernel_file: Path) -> None:

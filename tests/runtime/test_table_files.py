@@ -34,6 +34,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("schema_version", 2), "schema version 2, this reads version 1"),
         ({"schema": "nki-tuner/table", "schema_version": 1}, "KeyError: 'kernels'"),
         (changed("records", [5]), "a broken table"),
+        (changed("command", 5), "command: 5 is no text"),
         (changed("records.0.device", "trn9"), "names a kernel, device or dtype it lacks"),
         (changed("records.0.fingerprint", []), r"records\[0\].fingerprint: \[\] has the wrong"),
         (changed("records.0.config", {"tiles": [3]}), r"records\[0\].config: tiles=\[3\] is no"),
@@ -116,3 +117,9 @@ def test_a_damaged_table_is_an_error_or_can_be_used(
         except TunerError:
             continue
         assert answer.match in ("exact", "nearest", "default")
+
+
+def test_a_table_may_say_what_command_makes_it(opened: Open) -> None:
+    assert opened(TABLE).command == ""
+    command = "nki-tuner batch jobs.toml --export t.json"
+    assert opened(changed("command", command)).command == command

@@ -19,8 +19,9 @@ from tuner.neuroncore import ON_OVERFLOW, Device, Policy, policy
 from tuner.neuroncore.bound import lower_bound_us
 from tuner.neuroncore.compiler.building import Built, build
 from tuner.neuroncore.heap import keep_freed_memory
-from tuner.neuroncore.simulation import MODEL_VERSION, Prediction, predict
+from tuner.neuroncore.simulation import Prediction, predict
 from tuner.nki import NkiValidationError, isa, language
+from tuner.nki.hashing import model_hash
 from tuner.nki.hazards import Hazards
 from tuner.nki.record.recorder import check_programs
 from tuner.nki.record.recording import Recording
@@ -195,12 +196,14 @@ class SimulatorBackend:
         return compare(expected, traced.values, dtypes, [a.dtype for a in arguments])
 
     def fingerprint(self) -> dict[str, Any]:
-        """Names the model, the compiler policy, the device's constants and the kernel's source."""
+        """Names the model's code, the compiler policy, the device's constants and the kernel's
+        source.
+        """
         every = [(c.name, c.value) for c in self._device.constants]
         listed = [entry for entry in every if not entry[0].startswith("error.")]
         return {
             "backend": "simulator",
-            "model_version": MODEL_VERSION,
+            "model_hash": model_hash(),
             "policy": self._policy.name,
             "policy_hash": _hash(dataclasses.astuple(self._policy)),
             "cores_busy": max(self._cores_asked, self._programs_asked),

@@ -37,7 +37,7 @@ def devices(name: str | None) -> None:
         ]
         table(None, columns, rows)
         return
-    device(name)
+    note = device(name).note
     rows = [
         [
             c.name,
@@ -49,6 +49,8 @@ def devices(name: str | None) -> None:
         for c in constants(name)
     ]
     table(name, ["constant", "value", "range", "how known", "source"], rows)
+    if note:
+        click.echo(f"note: {note}")
 
 
 @click.command(epilog="Example: nki-tuner spaces matmul --shape M=1024,K=4096,N=4096 --device trn2")
