@@ -64,6 +64,7 @@ def test_unknown_policy_names_the_known() -> None:
 def test_facts_for_search_spaces() -> None:
     assert device("trn2").facts() == {
         "name": "trn2",
+        "generation": 3,
         "partitions": 128,
         "sbuf_bytes_per_partition": 224 * 1024,
         "sbuf_usable_bytes_per_partition": 224 * 1024 - 16384 - 8 - 256,
@@ -74,13 +75,14 @@ def test_facts_for_search_spaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bf16", "fp32", "bytes_per_ns"),
-    [("trn1", 92, 23, 16 * 17.3), ("trn2", 79, 20, 376), ("trn3", 79, 20, 528)],
+    ("name", "fp8", "bf16", "fp32", "bytes_per_ns"),
+    [("trn1", 92, 92, 23, 16 * 17.3), ("trn2", 157, 79, 20, 376), ("trn3", 157, 79, 20, 528)],
 )
 def test_peaks_are_the_documented_ones(
-    name: str, bf16: int, fp32: int, bytes_per_ns: float
+    name: str, fp8: int, bf16: int, fp32: int, bytes_per_ns: float
 ) -> None:
     core = device(name)
+    assert round(core.peak_flops_per_ns(1) / 1000) == fp8
     assert round(core.peak_flops_per_ns(2) / 1000) == bf16
     assert round(core.peak_flops_per_ns(4) / 1000) == fp32
     assert core.bytes_per_ns == pytest.approx(bytes_per_ns)
@@ -155,8 +157,8 @@ def test_a_file_overrides_what_it_inherits(tmp_path: Path) -> None:
 
 
 def test_what_is_known_of_a_core_is_assumed_of_another(tmp_path: Path) -> None:
-    name = written(tmp_path, 'core = "mine"\ninherits = "trn1"\n')
-    assert device(name).core == "mine"
+    name = written(tmp_path, 'core = "NeuronCore-v4"\ninherits = "trn1"\n')
+    assert (device(name).core, device(name).generation) == ("NeuronCore-v4", 4)
     assert {constant.tag for constant in constants(name)} == {"A"}
     assert all(constant.source.startswith("as on trn1: ") for constant in constants(name))
 
@@ -203,6 +205,11 @@ LAUNCH = 'value = 12, tag = "R", source = "my own run"'
     [
         (MINE, "core = ", "mine.toml: Invalid value"),
         (MINE, "", "mine.toml: needs core = ... or inherits = ..."),
+        (
+            MINE,
+            'core = "NeuronCore-v5"\ninherits = "trn2"',
+            "unknown core in .*; did you mean Neuron",
+        ),
         (MINE, 'core = "x"', "without inherits it needs every constant, lacks clock.tensor_ghz"),
         ('"trn2"', "2", "inherits = 2: expected a text"),
         ('"trn2"', '"trn9"', "unknown device 'trn9'; did you mean trn1, trn2, trn3"),

@@ -121,10 +121,10 @@ def test_dtype_and_device_must_be_given_where_there_are_several(opened: Open) ->
         ({"m": 1}, r"unknown dim of copy: 'm'; did you mean M\? \(known: M, N\)"),
         ({"dtype": "bfloat"}, "unknown dtype 'bfloat'; did you mean bfloat16"),
         ({"device": "trn3"}, r"unknown device 'trn3'; did you mean trn1, trn2\?"),
-        ({"M": 0}, "M=0 is not a whole number"),
-        ({"M": 1024.0}, "M=1024.0 is not a whole number"),
-        ({"M": True}, "M=True is not a whole number"),
-        ({"M": 1 << 40}, "is not a whole number from 1 to 2147483648"),
+        ({"M": 0}, "M=0: expected a whole number"),
+        ({"M": 1024.0}, "M=1024.0: expected a whole number"),
+        ({"M": True}, "M=True: expected a whole number"),
+        ({"M": 1 << 40}, "expected a whole number from 1 to 2147483648"),
     ],
 )
 def test_a_wrong_question_is_an_error(opened: Open, asked: dict[str, Any], message: str) -> None:

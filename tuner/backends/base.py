@@ -48,6 +48,7 @@ class Problem:
 
     Attributes:
         arguments: The kernel's tensors for the workload.
+        variants: Keywords of the kernel and its reference that belong to the workload.
         reference: Name of the numpy function in the kernel's file that says what is right.
         device: Its name.
         device_source: The text of a user's device file, which workers may not see; None for a
@@ -62,6 +63,11 @@ class Problem:
     reference: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     device_source: str | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+    def keywords(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what the kernel is called with for a config, besides its tensors."""
+        return {**self.variants, **config}
 
     @property
     def core(self) -> Device:

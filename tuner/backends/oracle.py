@@ -162,15 +162,16 @@ def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | 
     arguments = candidate.verify_with or problem.arguments
     values = random_values(arguments)
     kernel = load_kernel(problem.kernel)
+    keywords = problem.keywords(candidate.config)
     with kernel.lent():
         core = problem.core
-        traced = trace(kernel.function, arguments, candidate.config, core, values)
+        traced = trace(kernel.function, arguments, keywords, core, values)
         parameters = list(inspect.signature(kernel.function).parameters)
     assert traced.values is not None
     inputs = {a.name: values[a.name].astype(_dtype(a.dtype)) for a in arguments}
     leading = next((i for i, name in enumerate(parameters) if name not in inputs), len(parameters))
     theirs = oracle.outputs(
-        problem.kernel, parameters[:leading], inputs, candidate.config, _PLATFORMS[core.core]
+        problem.kernel, parameters[:leading], inputs, keywords, _PLATFORMS[core.core]
     )
     dtypes = [dtype for _, dtype in traced.outputs]
     expected = []
@@ -180,7 +181,7 @@ def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | 
         if dtype != ours:
             return Mismatch(math.inf, 0.0, f"output {index} is {ours}, expected {dtype}")
         expected.append(array.view(_dtype(dtype)).astype(np.float64))
-    return compare(lambda: tuple(expected), [], traced.values, dtypes)
+    return compare(tuple(expected), traced.values, dtypes, [a.dtype for a in arguments])
 
 
 def _run(command: list[str], log: Path, deadline_s: float, settings: dict[str, str]) -> int | None:

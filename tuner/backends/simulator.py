@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,13 +30,16 @@ from tuner.nki.hazards import Hazards
 from tuner.nki.record.recorder import check_programs
 from tuner.nki.record.recording import Recording
 from tuner.nki.record.tracing import Trace, trace
+from tuner.nki.tensors.storage import is_float
 from tuner.nki.tensors.tensor import NkiTensor, Values, rounded
 from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.rules import DTYPE_BYTES
 from tuner.space import Argument
 
 __all__ = ["SimulatorBackend", "compare"]
 
 BATCH = 4
+ROUNDINGS = 4
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class SimulatorBackend:
             traced = trace(
                 self._kernel.function,
                 self._problem.arguments,
-                candidate.config,
+                self._problem.keywords(candidate.config),
                 self._device,
                 programs=self._programs,
             )
@@ -187,7 +191,7 @@ class SimulatorBackend:
             traced = trace(
                 self._kernel.function,
                 arguments,
-                candidate.config,
+                self._problem.keywords(candidate.config),
                 self._device,
                 values,
                 programs=self._programs,
@@ -195,7 +199,8 @@ class SimulatorBackend:
             )
         assert traced.values is not None
         dtypes = [dtype for _, dtype in traced.outputs]
-        return compare(reference, [values[a.name] for a in arguments], traced.values, dtypes)
+        expected = _called(reference, {**self._problem.variants, **values})
+        return compare(expected, traced.values, dtypes, [a.dtype for a in arguments])
 
     def fingerprint(self) -> dict[str, Any]:
         """Names the model, the compiler policy, the device's constants and the kernel's source."""
@@ -257,31 +262,45 @@ def random_values(arguments: Sequence[Argument], seed: int = 0) -> dict[str, Val
     }
 
 
+def _called(reference: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
+    """Calls a reference; raises TunerError where it does not take these keywords."""
+    try:
+        inspect.signature(reference).bind(**keywords)
+    except TypeError as error:
+        raise TunerError(f"the reference cannot be called so: {error}") from None
+    return reference(**keywords)
+
+
 def compare(
-    reference: Callable[..., Any],
-    inputs: Sequence[Values],
+    expected: Any,
     outputs: Sequence[Values],
     dtypes: Sequence[str],
+    input_dtypes: Sequence[str],
 ) -> Mismatch | None:
-    """Compares outputs with what the reference makes of the inputs; None means all are within
-    tolerance.
+    """Compares outputs with what the reference returned; None means all are within tolerance.
 
     The error of an element is its difference relative to its own size plus the root mean square of
-    the output; the tolerance is a few roundings of the output's dtype and of float32 sums.
+    the output; see `_tolerance` for what is allowed. Beyond the largest number of its dtype an
+    output may saturate or be infinite.
+
+    Args:
+        expected: An array, or a tuple of arrays where there are several outputs.
+        outputs: The kernel's.
+        dtypes: Theirs.
+        input_dtypes: Those of what the kernel was called with.
     """
-    returned = reference(*inputs)
-    expected = returned if isinstance(returned, tuple) else (returned,)
+    expected = expected if isinstance(expected, tuple) else (expected,)
     if len(expected) != len(outputs):
         at = f"{len(outputs)} outputs, expected {len(expected)}"
         return Mismatch(math.inf, 0.0, at)
     worst: Mismatch | None = None
     for index, (want, got, dtype) in enumerate(zip(expected, outputs, dtypes, strict=True)):
-        right = np.asarray(want, np.float64)
-        tolerance = _tolerance(dtype)
+        right = _in_range(np.asarray(want, np.float64), dtype)
+        tolerance = _tolerance(dtype, input_dtypes)
         if right.shape != got.shape:
             at = f"output {index} has shape {got.shape}, expected {right.shape}"
             return Mismatch(math.inf, tolerance, at)
-        error = _relative_error(got, right)
+        error = _relative_error(_in_range(got, dtype), right)
         place = np.unravel_index(int(np.argmax(error)), error.shape)
         if error[place] > tolerance and (worst is None or error[place] > worst.error):
             name = f"output {index}[{', '.join(str(int(i)) for i in place)}]"
@@ -298,7 +317,34 @@ def _relative_error(
     return np.where(np.isnan(error), np.inf, error)
 
 
-def _tolerance(dtype: str) -> float:
-    if not dtype.startswith(("float", "bfloat")):
+def _in_range(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """Returns values with the largest numbers of a dtype in place of those beyond."""
+    if not is_float(dtype):
+        return values
+    largest = float(ml_dtypes.finfo("float32" if dtype == "tfloat32" else dtype).max)
+    clipped: npt.NDArray[Any] = np.clip(values, -largest, largest)
+    return clipped
+
+
+def _tolerance(dtype: str, input_dtypes: Sequence[str]) -> float:
+    """A few roundings to the output's dtype or, on the way to it, to an input's, and float32 sums.
+
+    To float8 an output is rounded once, and nothing on the way: bfloat16 stands for it there.
+    """
+    if not is_float(dtype):
         return 0.0
-    return float(4 * ml_dtypes.finfo(dtype).eps + 64 * np.finfo(np.float32).eps)
+    coarsest = max(_roundings("bfloat16" if _is_float8(d) else d) for d in (dtype, *input_dtypes))
+    once = _eps(dtype) if _is_float8(dtype) else 0.0
+    return max(once, coarsest) + 64 * _eps("float32")
+
+
+def _roundings(dtype: str) -> float:
+    return ROUNDINGS * _eps(dtype) if is_float(dtype) else 0.0
+
+
+def _is_float8(dtype: str) -> bool:
+    return is_float(dtype) and DTYPE_BYTES[dtype] == 1
+
+
+def _eps(dtype: str) -> float:
+    return 2.0**-10 if dtype == "tfloat32" else float(ml_dtypes.finfo(dtype).eps)

@@ -174,7 +174,7 @@ def export(
 @click.command(epilog="Example: nki-tuner lookup trn2.json matmul --shape M=1024,K=4096,N=4096")
 @click.argument("table_file")
 @click.argument("kernel")
-@click.option("--shape", required=True, help="Sizes, e.g. M=1024,K=4096,N=4096.")
+@click.option("--shape", required=True, help="Sizes and variants, e.g. M=1024,K=4096,N=4096.")
 @click.option("--dtype", help="May be left out where the table has only one.")
 @click.option("--device", help="May be left out where the table has only one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -53,7 +53,7 @@ def devices(name: str | None) -> None:
 
 @click.command(epilog="Example: nki-tuner spaces matmul --shape M=1024,K=4096,N=4096 --device trn2")
 @click.argument("name", required=False)
-@click.option("--shape", help="Sizes: also counts the valid configs.")
+@click.option("--shape", help="Sizes and variants: also counts the valid configs.")
 @click.option("--dtype", help="Operands' dtype, with --shape.")
 @device_option
 def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) -> None:
@@ -79,6 +79,9 @@ def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) 
         for p in definition.rules.parameters
     ]
     table(f"{name} ({definition.path})", ["parameter", "values", "default", "when"], rows)
+    if definition.variants:
+        words = [[n, " ".join(v), v[0]] for n, v in definition.variants.items()]
+        table(None, ["variant of the workload", "values", "default"], words)
     table(None, ["constraint", "why"], [[c.expr.text, c.why] for c in definition.rules.constraints])
     if prepared is not None:
         space = prepared.space

@@ -28,7 +28,9 @@ FAILED, REFUSED = 1, 2
 HANGS_ON_RAMP = 0.02
 """From this share of the latency on, the doubt about TensorE's clock is worth a line."""
 
-_shape = click.option("--shape", help="Sizes, for a bundled kernel or a search space file.")
+_shape = click.option(
+    "--shape", help="Sizes and variants, for a bundled kernel or a search space file."
+)
 _dtype = click.option("--dtype", help="Operands' dtype, with --shape.")
 _param = click.option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     epilog="Example: nki-tuner record matmul --shape M=256,K=512,N=1024 --device trn2 -o matmul.npz"
 )
 @click.argument("kernel")
-@click.option("--shape", required=True, help="Sizes, e.g. M=256,K=512,N=1024.")
+@click.option("--shape", required=True, help="Sizes and variants, e.g. M=256,K=512,N=1024.")
 @click.option("--dtype", help="Operands' dtype; default: the first of the search space.")
 @device_option
 @simulator_options

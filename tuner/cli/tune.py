@@ -30,7 +30,7 @@ LINE_EVERY = 0.1
     epilog="Example: nki-tuner tune matmul --shape M=1024,K=4096,N=4096 --device trn2 --trials 100"
 )
 @click.argument("kernel")
-@click.option("--shape", required=True, help="Sizes, e.g. M=1024,K=4096,N=4096.")
+@click.option("--shape", required=True, help="Sizes and variants, e.g. M=1024,K=4096,N=4096.")
 @click.option("--dtype", help="Operands' dtype; default: the first of the search space.")
 @device_option
 @click.option(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tuner.backends import Status
 from tuner.database.store import Store, Study, Trial
 from tuner.runtime.errors import TunerError
+from tuner.runtime.sizes import without_defaults
 from tuner.space import parse_sizes
 
 __all__ = ["REMEASURED", "Best", "Filter", "best_trial", "made_noise", "records", "select"]
@@ -30,7 +31,7 @@ class Filter:
         """Whether a study is among them."""
         return (
             self.kernel in (None, study.info.kernel)
-            and (self.shape is None or parse_sizes(self.shape) == dict(study.info.sizes))
+            and (self.shape is None or _sizes(self.shape, study) == study.info.sizes)
             and self.device in (None, study.info.device)
             and self.study in (None, study.id)
         )
@@ -38,6 +39,12 @@ class Filter:
     def __str__(self) -> str:
         given = {k: v for k, v in vars(self).items() if v is not None}
         return ", ".join(f"{k}={v}" for k, v in given.items()) or "any"
+
+
+def _sizes(shape: str, study: Study) -> dict[str, int | str]:
+    """Returns the sizes of a text as a study of that kernel has them."""
+    variants = study.info.rules.get("kernel", {}).get("variants", {})
+    return without_defaults(variants, parse_sizes(shape))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 from tuner.backends import Measurement, Status
 from tuner.database.lock import locked
 from tuner.runtime.errors import TunerError
-from tuner.runtime.rules import Config, workload_key
+from tuner.runtime.rules import Config
+from tuner.runtime.sizes import Sizes, workload_key
 
 __all__ = ["Store", "Study", "StudyInfo", "Trial", "database_path"]
 
@@ -45,7 +46,8 @@ class StudyInfo:
     """What identifies a study and what its trials have in common.
 
     Attributes:
-        sizes: Dim -> size, in the kernel's order.
+        sizes: Sizes by dim, in the kernel's order, then the variants that are not at their
+            default.
         kind: "simulated" or "measured".
         fingerprint: What the times depend on besides workload and config.
         rules: The kernel's entry of an exported table, and the device's facts.
@@ -55,7 +57,7 @@ class StudyInfo:
     """
 
     kernel: str
-    sizes: Mapping[str, int]
+    sizes: Sizes
     dtype: str
     device: str
     backend: str
@@ -70,7 +72,7 @@ class StudyInfo:
     @property
     def shape(self) -> str:
         """The sizes as the command line takes them."""
-        return workload_key(list(self.sizes), self.sizes)
+        return workload_key(self.sizes)
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:

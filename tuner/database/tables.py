@@ -37,11 +37,13 @@ class Exported:
 
 def table_kernel(definition: Definition) -> dict[str, Any]:
     """Returns a kernel's entry in a table: what the run time must know to check a config."""
+    words = {name: list(words) for name, words in definition.variants.items()}
     return {
         "space": space_argument(definition),
         "dims": list(definition.dims),
         "dtypes": list(definition.dtypes),
         "arguments": {spec.name: spec.text for spec in (*definition.inputs, *definition.outputs)},
+        **({"variants": words} if words else {}),
         **_rules(definition.rules),
     }
 

@@ -122,6 +122,7 @@ def find_prior(wanted: str | None, problem: Problem, kind: str, space: SearchSpa
         recording = read_recording(wanted)
     except TunerError as error:
         raise TunerError(f"prior {error}") from None
+    _check_variants(problem.variants, recording, wanted)
     times = _recorded(space, recording, wanted)
     settings = {"prior": recording.content_hash}
     return Prior(wanted, settings, times, time.monotonic() - clock)
@@ -172,6 +173,14 @@ def _check_names(space: SearchSpace, recording: Recording, path: str) -> None:
         raise TunerError(
             f"prior {path}: its parameters are {', '.join(theirs)}; expected {', '.join(ours)}"
         )
+
+
+def _check_variants(variants: Mapping[str, Any], recording: Recording, path: str) -> None:
+    """Refuses times of another variant."""
+    for name, word in variants.items():
+        theirs = recording.variants.get(name, word)
+        if theirs != word:
+            raise TunerError(f"prior {path}: it is of {name}={theirs}; expected {name}={word}")
 
 
 def _on_simulator(problem: Problem) -> Problem:

@@ -65,7 +65,7 @@ class Recorded:
 
 def record(
     kernel: str,
-    shape: str | Mapping[str, int],
+    shape: str | Mapping[str, int | str],
     output: str | os.PathLike[str],
     *,
     limit: int = MAX_CONFIGS,
@@ -269,6 +269,7 @@ class _Run:
 
     def _recording(self) -> Recording:
         info, trials = self.info, [self.known[row] for row in range(len(self.known))]
+        variants = self.prepared.problem.variants
         costs_s = {
             "compile": np.array([trial.host_s.get("compile", 0.0) for trial in trials]),
             "bench": np.array([trial.host_s.get("measure", 0.0) for trial in trials]),
@@ -287,6 +288,7 @@ class _Run:
             meta={
                 "problem_size": info.shape,
                 "dtype": info.dtype,
+                **({"variants": dict(variants)} if variants else {}),
                 "source": f"nki-tuner {__version__}",
                 "command": info.command,
                 "default": info.default,

@@ -129,6 +129,7 @@ def prepare_replay(job: Job) -> Prepared:
         arguments=(),
         device=recording.device or "unknown",
         backend=REPLAY,
+        variants=recording.variants,
         options={"recording": recording, **noise_options(job)},
     )
     backend = make_backend(problem)

@@ -38,7 +38,7 @@ SEARCHED = "search"
 
 def tune(
     kernel: str,
-    shape: str | Mapping[str, int],
+    shape: str | Mapping[str, int | str],
     *,
     progress: Callable[[Progress], None] | None = None,
     **settings: Any,

@@ -43,7 +43,8 @@ class Job:
     Attributes:
         kernel: Name of a bundled search space, or the path of a search space file; of backend
             "replay" the path of a recording.
-        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096"; none of a recording.
+        shape: Sizes by dim and words by variant (the default where one is left out), or their
+            text, e.g. "M=1024,K=4096,N=4096"; none of a recording.
         dtype: The workload's dtype; None takes the first of the search space.
         trials: Configs to try, the default config among them.
         seed: Same seed, settings and workers: same trials.
@@ -72,7 +73,7 @@ class Job:
     """
 
     kernel: str
-    shape: str | Mapping[str, int]
+    shape: str | Mapping[str, int | str]
     dtype: str | None = None
     device: str = "trn2"
     trials: int = 100
@@ -181,6 +182,7 @@ def prepare(job: Job) -> Prepared:
         **on_device(job.device),  # type: ignore[arg-type]
         backend=job.backend,
         reference=definition.reference,
+        variants=definition.variants_of(workload),
         options={
             "policy": job.policy,
             "cores_busy": job.cores_busy,
@@ -189,7 +191,7 @@ def prepare(job: Job) -> Prepared:
         },
     )
     backend = make_backend(problem)
-    flops = float(definition.flops.evaluate(dict(workload.sizes)))
+    flops = definition.flops_of(workload)
     moved = definition.bytes_moved_at_least(workload)
     info = StudyInfo(
         kernel=definition.name,

@@ -11,6 +11,7 @@ import numpy as np
 
 from tuner.database import Store, Study, StudyInfo, Trial, best_trial
 from tuner.runtime.rules import Config
+from tuner.runtime.sizes import Sizes, dims_of, words_of
 from tuner.space import SearchSpace
 
 __all__ = ["SETTING", "Seed", "nearby", "seeds_of", "settings_of"]
@@ -76,14 +77,16 @@ def _bests(store: Store, info: StudyInfo) -> Iterable[tuple[str, Trial]]:
 
 def _same_but_sizes(other: StudyInfo, info: StudyInfo) -> bool:
     def identity(of: StudyInfo) -> tuple[Any, ...]:
-        return (of.kernel, of.dtype, of.device, of.backend, of.fingerprint, set(of.sizes))
+        common = (of.kernel, of.dtype, of.device, of.backend, of.fingerprint)
+        return (*common, set(of.sizes), words_of(of.sizes))
 
     return identity(other) == identity(info) and other.sizes != info.sizes
 
 
-def _distance(a: Mapping[str, int], b: Mapping[str, int]) -> float:
+def _distance(a: Sizes, b: Sizes) -> float:
     """Euclidean, in doublings of each size."""
-    return math.hypot(*(math.log2(a[dim] / b[dim]) for dim in a))
+    theirs = dims_of(b)
+    return math.hypot(*(math.log2(size / theirs[dim]) for dim, size in dims_of(a).items()))
 
 
 def settings_of(seeds: Iterable[Seed]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tuner.neuroncore.device_files import (
     read,
     text_of,
 )
-from tuner.runtime.errors import TunerError
+from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
     "TAGS",
@@ -29,6 +29,8 @@ __all__ = [
     "device_names",
     "device_source",
 ]
+
+GENERATIONS = {"NeuronCore-v2": 2, "NeuronCore-v3": 3, "NeuronCore-v4": 4}
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,7 +246,9 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
 
     def peak_flops_per_ns(self, dtype_bytes: int) -> float:
         """Peak TensorE rate, in floating-point operations a nanosecond."""
-        passes = self.tensor.fp32_passes if dtype_bytes == 4 else 1
+        passes = self.tensor.fp32_passes if dtype_bytes == 4 else 1.0
+        if dtype_bytes == 1 and self.generation >= 3:
+            passes = 0.5  # two rows of float8 a cycle
         return 2 * self.tensor.rows * self.tensor.columns * self.clock.tensor_ghz / passes
 
     def roofline_us(self, flops: float, moved_bytes: float, dtype_bytes: int) -> float:
@@ -254,10 +258,16 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
         arithmetic = flops / self.peak_flops_per_ns(dtype_bytes)
         return max(arithmetic, moved_bytes / self.bytes_per_ns) / 1000
 
+    @property
+    def generation(self) -> int:
+        """Which NeuronCore it is: 2, 3 and 4 on trn1, trn2 and trn3."""
+        return GENERATIONS[self.core]
+
     def facts(self) -> dict[str, int | float | bool | str]:
         """The values that search spaces may use as `device.<name>`."""
         return {
             "name": self.name,
+            "generation": self.generation,
             "partitions": self.sbuf.partitions,
             "sbuf_bytes_per_partition": self.sbuf.bytes_per_partition,
             "sbuf_usable_bytes_per_partition": self.sbuf.usable_bytes_per_partition,
@@ -314,6 +324,8 @@ def device_from_source(text: str, name: str) -> Device:
 
 @cache
 def _device(file: DeviceFile, label: str) -> Device:
+    if file.core not in GENERATIONS:
+        raise unknown(f"core in device file {label}:", file.core, GENERATIONS)
     data: dict[str, Any] = {"name": file.name, "core": file.core}
     for constant in file.constants:
         section, _, key = constant.name.partition(".")

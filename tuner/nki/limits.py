@@ -38,7 +38,7 @@ _NAMES = {
 
 def generation(device: Device) -> int:
     """Returns the generation of a device's core: 2, 3 or 4."""
-    return int(device.core[-1])
+    return device.generation
 
 
 def check_on_chip(device: Device, opcode: str, engine: Engine, *views: NkiTensor) -> None:

@@ -81,13 +81,13 @@ def _table(path: str, data: Mapping[str, Any]) -> Table:
         wrong = [key for key, kind in _TYPES.items() if not isinstance(entry[key], kind)]
         if wrong:
             raise TunerError(f"records[{i}].{wrong[0]}: {entry[wrong[0]]!r} has the wrong type")
-        record = Record(**{**entry, "sizes": dict(entry["sizes"]), "config": dict(entry["config"])})
-        kernel = kernels.get(record.kernel)
-        if kernel is None or record.device not in devices or record.dtype not in kernel.dtypes:
+        kernel = kernels.get(entry["kernel"])
+        if kernel is None or entry["device"] not in devices or entry["dtype"] not in kernel.dtypes:
             raise TunerError(
-                f"the record of {record.kernel!r} names a kernel, device or dtype it lacks"
+                f"the record of {entry['kernel']!r} names a kernel, device or dtype it lacks"
             )
-        check_sizes(kernel, record.sizes)
+        sizes = check_sizes(kernel, dict(entry["sizes"]))
+        record = Record(**{**entry, "sizes": sizes, "config": dict(entry["config"])})
         for key, value in record.config.items():
             if not isinstance(value, Value):
                 raise TunerError(f"records[{i}].config: {key}={value!r} is no plain value")
@@ -124,4 +124,13 @@ def _kernel(name: str, data: Mapping[str, Any]) -> Kernel:
         tuple(data["dtypes"]),
         dict(data["arguments"]),
         rules,
+        _variants(name, data.get("variants", {})),
     )
+
+
+def _variants(name: str, data: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    """Reads what a kernel may compute; tables from before there were variants say nothing."""
+    for variant, words in data.items():
+        if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
+            raise TunerError(f"kernel {name!r}: the values of variant {variant!r} are no words")
+    return {variant: tuple(words) for variant, words in data.items()}

@@ -8,7 +8,7 @@ is the check that the search made.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tuner.runtime.errors import TunerError, unknown
@@ -28,7 +28,7 @@ __all__ = [
 Value = int | float | bool | str
 Config = dict[str, Value]
 Scope = Mapping[str, Value]
-"""Values of the names that are no parameters: dims, `dtype_bytes`, `device.*`."""
+"""Values of the names that are no parameters: dims, variants, `dtype_bytes`, `device.*`."""
 
 DTYPE_BYTES = {
     "float32": 4,
@@ -47,7 +47,6 @@ DTYPE_BYTES = {
     "bool": 1,
 }
 
-MAX_SIZE = 1 << 31
 CHANGE_COST = 0.25
 MAX_EXPANSIONS = 20_000
 
@@ -209,8 +208,3 @@ class Rules:
                         parameter.name,
                         distance(parameter, now, value),
                     )
-
-
-def workload_key(dims: Sequence[str], sizes: Mapping[str, int]) -> str:
-    """The usual way to write a workload's sizes: `M=1024,K=4096,N=4096`."""
-    return ",".join(f"{dim}={sizes[dim]}" for dim in dims)

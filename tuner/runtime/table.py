@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tuner.runtime.errors import TunerError, unknown
-from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, Config, Rules, Value, workload_key
+from tuner.runtime.rules import DTYPE_BYTES, Config, Rules, Value
+from tuner.runtime.sizes import (
+    Sizes,
+    Variants,
+    checked_sizes,
+    dims_of,
+    variant_values,
+    words_of,
+    workload_key,
+)
 
 TYPE_CHECKING = False  # as in typing, which takes long to import
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ class Record:
     """The best trial of one tuning job.
 
     Attributes:
+        sizes: Sizes by dim, then the variants that are not at their default.
         kind: "simulated" or "measured": what its times are.
         latency_us: The best config's time, in microseconds.
         default_latency_us: The default config's time on the same workload, None if it failed.
@@ -34,7 +44,7 @@ class Record:
     """
 
     kernel: str
-    sizes: Mapping[str, int]
+    sizes: Sizes
     dtype: str
     device: str
     backend: str
@@ -55,14 +65,17 @@ class Kernel:
 
     Attributes:
         space: What `nki-tuner tune` takes to tune it.
+        arguments: Each tensor as the search space gives it.
+        variants: What it may compute; the default of each first.
     """
 
     name: str
     space: str
     dims: tuple[str, ...]
     dtypes: tuple[str, ...]
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, Any]
     rules: Rules
+    variants: Variants = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,35 +103,35 @@ class _Question:
     """A workload that is looked up, with every name resolved."""
 
     kernel: Kernel
-    sizes: Mapping[str, int]
+    sizes: Sizes
     dtype: str
     device: str
 
     def __str__(self) -> str:
-        shape = workload_key(self.kernel.dims, self.sizes)
-        return f"{self.kernel.name} {shape} {self.dtype} on {self.device}"
+        return f"{self.kernel.name} {workload_key(self.sizes)} {self.dtype} on {self.device}"
 
     @property
     def tune(self) -> str:
         """The command that would tune it."""
         import shlex
 
-        shape = workload_key(self.kernel.dims, self.sizes)
-        options = f"--shape {shape} --dtype {self.dtype} --device {self.device}"
+        options = f"--shape {workload_key(self.sizes)} --dtype {self.dtype} --device {self.device}"
         return f"to tune it: nki-tuner tune {shlex.quote(self.kernel.space)} {options}"
 
     def scope(self, facts: Mapping[str, Value]) -> dict[str, Value]:
         """The names that constraints read, besides parameters."""
         device = {f"device.{name}": value for name, value in facts.items()}
-        return {**self.sizes, "dtype_bytes": DTYPE_BYTES[self.dtype], **device}
+        words = variant_values(self.kernel.variants, self.sizes)
+        return {**self.sizes, **words, "dtype_bytes": DTYPE_BYTES[self.dtype], **device}
 
     def distance(self, record: Record) -> float:
         """How far a record's workload is: the sum over dims of |log2 of the ratio|."""
-        return sum(abs(math.log2(record.sizes[dim] / size)) for dim, size in self.sizes.items())
+        theirs = dims_of(record.sizes)
+        return sum(abs(math.log2(theirs[dim] / size)) for dim, size in dims_of(self.sizes).items())
 
     def named(self, record: Record) -> str:
         """A record as messages name it."""
-        return f"{record.kind} record {workload_key(self.kernel.dims, record.sizes)}"
+        return f"{record.kind} record {workload_key(record.sizes)}"
 
 
 @dataclass
@@ -136,9 +149,8 @@ class Table:
     def __post_init__(self) -> None:
         for record in sorted(self.records, key=lambda r: r.kind != "measured"):
             group = (record.kernel, record.dtype, record.device)
-            workload = tuple(record.sizes[dim] for dim in self.kernels[record.kernel].dims)
             self._groups.setdefault(group, []).append(record)
-            self._exact.setdefault((*group, *workload), []).append(record)
+            self._exact.setdefault((*group, *record.sizes.items()), []).append(record)
 
     def lookup(
         self,
@@ -149,7 +161,7 @@ class Table:
         backend: str | None = None,
         expect: Mapping[str, Any] | None = None,
         max_distance: float = 1.0,
-        **sizes: int,
+        **sizes: int | str,
     ) -> Answer:
         """Finds the config for a workload.
 
@@ -163,13 +175,14 @@ class Table:
                 are passed over and named in the answer.
             max_distance: How far a "nearest" workload may be: the sum over dims of |log2 of the
                 ratio|.
-            **sizes: One positive size a dim, e.g. `M=1024, K=4096, N=4096`.
+            **sizes: One positive size a dim, e.g. `M=1024, K=4096, N=4096`, and the variants that
+                are not at their default, e.g. `epilogue="bias"`; other variants are never near.
 
         Returns:
             The answer; `match` and `why` say how it was found.
 
         Raises:
-            TunerError: An unknown kernel, dim, dtype or device, or a missing one.
+            TunerError: An unknown kernel, dim, variant, dtype or device, or a missing one.
         """
         types = map(type, sizes.values())  # 1.0 and True are no 1
         key = (kernel, dtype, device, backend, max_distance, *sizes.items(), *types)
@@ -187,7 +200,7 @@ class Table:
     def _find(
         self,
         name: str,
-        sizes: Mapping[str, int],
+        sizes: Sizes,
         dtype: str | None,
         device: str | None,
         backend: str | None,
@@ -201,22 +214,25 @@ class Table:
             )
         group = (name, asked.dtype, asked.device)
         notes: list[str] = []
-        for record in self._exact.get((*group, *(sizes[dim] for dim in asked.kernel.dims)), ()):
+        for record in self._exact.get((*group, *asked.sizes.items()), ()):
             if backend in (None, record.backend) and _fits(record, expect, asked, notes):
                 why = f"{asked}: {asked.named(record)}"
                 return Answer(record.config, "exact", why, record.kind, record)
-        records = [r for r in self._groups.get(group, ()) if backend in (None, r.backend)]
+        every = [r for r in self._groups.get(group, ()) if backend in (None, r.backend)]
+        records = [r for r in every if words_of(r.sizes) == words_of(asked.sizes)]
+        if every and not records:
+            notes.append("the table has records of other variants only")
         scope = asked.scope(self.devices[asked.device])
         near = _nearest(asked, records, scope, expect, max_distance, notes)
         return near or _default(asked, scope, notes)
 
     def _question(
-        self, name: str, sizes: Mapping[str, int], dtype: str | None, device: str | None
+        self, name: str, sizes: Sizes, dtype: str | None, device: str | None
     ) -> _Question:
         if name not in self.kernels:
             raise unknown("kernel", name, self.kernels)
         kernel = self.kernels[name]
-        check_sizes(kernel, sizes)
+        sizes = check_sizes(kernel, sizes)
         groups = [group for group in self._groups if group[0] == name]
         dtype = _only("dtype", dtype, kernel.dtypes, [group[1] for group in groups], name)
         device = _only("device", device, self.devices, [group[2] for group in groups], name)
@@ -272,18 +288,11 @@ def _default(asked: _Question, scope: Mapping[str, Value], notes: list[str]) -> 
     return Answer(config, "default", why)
 
 
-def check_sizes(kernel: Kernel, sizes: Mapping[str, Any]) -> None:
-    """Raises TunerError unless there is one positive whole number for each dim and nothing else."""
-    for dim, size in sizes.items():
-        if dim not in kernel.dims:
-            raise unknown(f"dim of {kernel.name}:", dim, kernel.dims)
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIZE:
-            raise TunerError(
-                f"{kernel.name}: {dim}={size!r} is not a whole number from 1 to {MAX_SIZE}"
-            )
-    missing = [dim for dim in kernel.dims if dim not in sizes]
-    if missing:
-        raise TunerError(f"{kernel.name} needs a size for {', '.join(missing)}")
+def check_sizes(kernel: Kernel, sizes: Mapping[str, Any]) -> dict[str, int | str]:
+    """Returns sizes in the one way to write them; raises TunerError unless there is one positive
+    whole number for each dim, and besides only variants.
+    """
+    return checked_sizes(kernel.name, kernel.dims, kernel.variants, sizes)
 
 
 def _only(what: str, given: str | None, known: Iterable[str], found: list[str], kernel: str) -> str:

@@ -19,6 +19,7 @@ from tuner import bundled
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Parameter, Rules, Value
+from tuner.runtime.sizes import Variants, dims_of, variant_values
 from tuner.space.workload import Argument, ArgumentSpec, Workload
 
 __all__ = [
@@ -45,9 +46,10 @@ class _Kernel(msgspec.Struct, forbid_unknown_fields=True):
 class _Workload(msgspec.Struct, forbid_unknown_fields=True):
     dims: list[str]
     dtypes: list[str]
-    inputs: dict[str, str]
-    outputs: dict[str, str]
+    inputs: dict[str, str | list[str]]
+    outputs: dict[str, str | list[str]]
     flops: str
+    variants: dict[str, list[str]] = {}
 
 
 class _Verification(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,8 +82,10 @@ class Definition:
 
     Attributes:
         name: The file's stem; the kernel's name in commands and tables.
-        flops: Floating-point operations of one run, over the dims.
-        blocks: For each dim, how much of it one iteration of its loop covers, over the parameters.
+        variants: What the kernel may compute; of each the default first.
+        flops: Floating-point operations of one run, over dims, variants and `dtype_bytes`.
+        blocks: For each dim, how much of it one iteration of its loop covers, over these and the
+            parameters.
         space_hash: Hash of the content; comments and layout do not count.
     """
 
@@ -92,6 +96,7 @@ class Definition:
     reference: str
     dims: tuple[str, ...]
     dtypes: tuple[str, ...]
+    variants: Variants
     inputs: tuple[ArgumentSpec, ...]
     outputs: tuple[ArgumentSpec, ...]
     flops: Expression
@@ -99,24 +104,37 @@ class Definition:
     rules: Rules
     space_hash: str
 
-    def workload(self, sizes: Mapping[str, int], dtype: str | None = None) -> Workload:
-        """Binds sizes and dtype (the first of `dtypes` when left out); raises TunerError for wrong
-        ones.
+    def workload(self, sizes: Mapping[str, int | str], dtype: str | None = None) -> Workload:
+        """Binds sizes, variants and dtype (the first of `dtypes` when left out); raises TunerError
+        for wrong ones.
         """
-        return Workload.of(self.name, self.dims, self.dtypes, sizes, dtype or self.dtypes[0])
+        chosen = dtype or self.dtypes[0]
+        return Workload.of(self.name, self.dims, self.dtypes, sizes, chosen, self.variants)
+
+    def variants_of(self, workload: Workload) -> dict[str, str]:
+        """Returns every variant's word for a workload: keywords of the kernel."""
+        return variant_values(self.variants, dict(workload.sizes))
 
     def arguments(self, workload: Workload) -> tuple[Argument, ...]:
         """Returns the kernel's input tensors for a workload."""
-        return tuple(spec.bind(dict(workload.sizes), workload.dtype) for spec in self.inputs)
+        return self._bound(self.inputs, workload)
 
     def bytes_moved_at_least(self, workload: Workload) -> int:
         """Bytes of every input read once and every output written once."""
-        specs = (*self.inputs, *self.outputs)
-        return sum(spec.bind(dict(workload.sizes), workload.dtype).bytes for spec in specs)
+        return sum(each.bytes for each in self._bound((*self.inputs, *self.outputs), workload))
+
+    def flops_of(self, workload: Workload) -> float:
+        """Returns the floating-point operations of one run."""
+        return float(self.flops.evaluate(self.scope(workload, {})))
+
+    def _bound(self, specs: Sequence[ArgumentSpec], workload: Workload) -> tuple[Argument, ...]:
+        values = self.scope(workload, {})
+        bound = [spec.bind(values, workload.dtype) for spec in specs]
+        return tuple(argument for argument in bound if argument is not None)
 
     def scope(self, workload: Workload, device_facts: Mapping[str, Value]) -> dict[str, Value]:
         """Returns the values of the names that constraints may use besides parameters."""
-        scope: dict[str, Value] = dict(workload.sizes)
+        scope: dict[str, Value] = {**dict(workload.sizes), **self.variants_of(workload)}
         scope["dtype_bytes"] = DTYPE_BYTES[workload.dtype]
         return scope | {f"device.{name}": value for name, value in device_facts.items()}
 
@@ -127,14 +145,14 @@ class Definition:
         each dim after whole blocks is what remains of it in `workload`.
         """
         values = {**self.scope(workload, {}), **config}
-        sizes = {}
-        for dim, size in workload.sizes:
+        sizes = dict(workload.sizes)
+        for dim, size in dims_of(sizes).items():
             block = self.blocks[dim].evaluate(values)
             if not isinstance(block, int) or block < 1:
                 text = self.blocks[dim].text
                 raise TunerError(f"{self.path}: verification.blocks.{dim}: {text!r} is {block!r}")
             sizes[dim] = block + (size % block or block)
-        return Workload.of(self.name, self.dims, self.dtypes, sizes, workload.dtype)
+        return self.workload(sizes, workload.dtype)
 
 
 def bundled_spaces() -> list[str]:
@@ -196,18 +214,14 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     dims = tuple(file.workload.dims)
     if not dims or len(set(dims)) != len(dims):
         raise TunerError("workload.dims: expected at least one dim, each once")
-    for name in (*dims, *file.parameters):
-        if not name.isidentifier() or name in RESERVED:
-            raise TunerError(f"{name!r} cannot be the name of a dim or parameter")
-    clash = set(dims) & set(file.parameters)
-    if clash:
-        raise TunerError(f"{sorted(clash)[0]!r} is both a dim and a parameter")
+    _check_names(file)
     for dtype in file.workload.dtypes:
         if dtype not in DTYPE_BYTES:
             raise unknown("dtype in workload.dtypes:", dtype, DTYPE_BYTES)
     if not file.workload.dtypes or not file.workload.inputs or not file.workload.outputs:
         raise TunerError("workload: expected at least one dtype, one input and one output")
-    sizes = {*dims, "dtype_bytes"}
+    variants = _variants(file.workload.variants)
+    sizes = {*dims, *variants, "dtype_bytes"}
     entries = {name: (p.values, p.default, p.when) for name, p in file.parameters.items()}
     parameters = make_parameters(entries, sizes | {"device.*"})
     names = {parameter.name for parameter in parameters}
@@ -228,8 +242,9 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
         reference=file.kernel.reference,
         dims=dims,
         dtypes=tuple(file.workload.dtypes),
-        inputs=tuple(ArgumentSpec.parse(n, t, dims) for n, t in file.workload.inputs.items()),
-        outputs=tuple(ArgumentSpec.parse(n, t, dims) for n, t in file.workload.outputs.items()),
+        variants=variants,
+        inputs=_tensors(file.workload.inputs, dims, variants),
+        outputs=_tensors(file.workload.outputs, dims, variants),
         flops=parse_expression(file.workload.flops, "workload.flops", sizes),
         blocks={
             dim: parse_expression(text, f"verification.blocks.{dim}", sizes | names)
@@ -238,6 +253,44 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
         rules=Rules(parameters, constraints),
         space_hash=hashlib.sha256(canonical.encode()).hexdigest()[:16],
     )
+
+
+def _check_names(file: _File) -> None:
+    """Dims, variants and parameters are asked for by name together; all but dims are keywords of
+    the kernel, as inputs are.
+    """
+    kinds: dict[str, str] = {}
+    for kind, names in (
+        ("a dim", file.workload.dims),
+        ("a variant", file.workload.variants),
+        ("a parameter", file.parameters),
+    ):
+        for name in names:
+            if not name.isidentifier() or name in RESERVED:
+                raise TunerError(f"{name!r} cannot be the name of a dim, variant or parameter")
+            if name in kinds:
+                raise TunerError(f"{name!r} is both {kinds[name]} and {kind}")
+            kinds[name] = kind
+    for name in file.workload.inputs:
+        if kinds.get(name, "a dim") != "a dim":
+            raise TunerError(f"{name!r} is both an input and {kinds[name]}")
+
+
+def _variants(entries: Mapping[str, list[str]]) -> Variants:
+    for name, words in entries.items():
+        where = f"workload.variants.{name}"
+        if not words or len(set(words)) != len(words):
+            raise TunerError(f"{where}: expected at least one word, each once")
+        for word in words:
+            if not word.isidentifier():
+                raise TunerError(f"{where}: {word!r} is no word of letters, digits and _")
+    return {name: tuple(words) for name, words in entries.items()}
+
+
+def _tensors(
+    entries: Mapping[str, str | list[str]], dims: Sequence[str], variants: Variants
+) -> tuple[ArgumentSpec, ...]:
+    return tuple(ArgumentSpec.parse(name, text, dims, variants) for name, text in entries.items())
 
 
 def make_parameters(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
-from tuner.runtime.rules import DTYPE_BYTES, MAX_SIZE, Value, workload_key
+from tuner.runtime.rules import DTYPE_BYTES, Value
+from tuner.runtime.sizes import MAX_SIZE, Variants, checked_sizes, workload_key
 
 __all__ = ["Argument", "ArgumentSpec", "Workload", "parse_argument", "parse_params", "parse_sizes"]
 
 MAX_DIGITS = 10
 _ARGUMENT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\[\]]+)\]")
+_ALTERNATIVE = re.compile(
+    r"\s*(?P<dtype>\w+)\s*\[(?P<shape>[^\[\]]+)\]\s*(?:\bif\b(?P<when>.+))?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -35,20 +40,20 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class ArgumentSpec:
-    """An argument before the sizes are known: `dtype[K,M]`, where `dtype` is the workload's."""
+class Alternative:
+    """What an argument may be: `dtype[1,N] if epilogue == 'bias'`, where `dtype` is the
+    workload's.
+    """
 
-    name: str
     dtype: str
     shape: tuple[Expression, ...]
+    when: Expression | None
     text: str
 
     @staticmethod
-    def parse(name: str, text: str, dims: Iterable[str]) -> ArgumentSpec:
-        """Reads `dtype[K,M]` or `float32[1,N]`; the shape's entries are expressions over the
-        dims.
-        """
-        match = _ARGUMENT.fullmatch(text.replace(" ", ""))
+    def parse(name: str, text: str, dims: Iterable[str], others: Collection[str]) -> Alternative:
+        """Reads one; raises TunerError where it is wrong."""
+        match = _ALTERNATIVE.fullmatch(text)
         if match is None:
             raise TunerError(
                 f"{name} = {text!r}: expected something like 'dtype[{','.join(dims)}]'"
@@ -60,24 +65,83 @@ class ArgumentSpec:
         for size in shape:
             for used in size.names - set(dims):
                 raise unknown(f"dim of {name}:", used, dims)
-        return ArgumentSpec(name, dtype, shape, text)
+        when = None if match["when"] is None else Expression(match["when"], name)
+        for used in frozenset() if when is None else when.names - {*dims, *others}:
+            raise unknown(f"name in the condition of {name}:", used, [*dims, *others])
+        return Alternative(dtype, shape, when, text)
 
-    def bind(self, sizes: Mapping[str, int], dtype: str) -> Argument:
-        """Returns the argument for these sizes; raises TunerError when its shape is not whole or
-        empty.
+
+@dataclass(frozen=True)
+class ArgumentSpec:
+    """An argument before the workload is known: of its alternatives the first counts whose
+    condition holds.
+    """
+
+    name: str
+    alternatives: tuple[Alternative, ...]
+
+    @staticmethod
+    def parse(
+        name: str, texts: str | Sequence[str], dims: Iterable[str], variants: Iterable[str] = ()
+    ) -> ArgumentSpec:
+        """Reads `dtype[K,M]`, or a list of such; the shape's entries are expressions over the
+        dims.
+
+        Raises:
+            TunerError: One has another form, or can never be chosen.
         """
-        shape = tuple(size.evaluate(sizes) for size in self.shape)
+        others = [*variants, "dtype_bytes"]
+        listed = [texts] if isinstance(texts, str) else texts
+        found = tuple(Alternative.parse(name, text, dims, others) for text in listed)
+        if not found:
+            raise TunerError(f"{name} = []: expected at least one alternative")
+        for before, after in pairwise(found):
+            if before.when is None:
+                raise TunerError(
+                    f"{name}: {after.text!r} is never chosen, {before.text!r} before it has no "
+                    "condition"
+                )
+        return ArgumentSpec(name, found)
+
+    @property
+    def text(self) -> str | list[str]:
+        """What it was read from."""
+        texts = [alternative.text for alternative in self.alternatives]
+        return texts if len(texts) > 1 else texts[0]
+
+    def bind(self, values: Mapping[str, Value], dtype: str) -> Argument | None:
+        """Returns the argument of a workload, None where no alternative is for it.
+
+        Args:
+            values: Dims and variants.
+            dtype: The workload's.
+
+        Raises:
+            TunerError: Its shape is not whole, or empty.
+        """
+        scope = {**values, "dtype_bytes": DTYPE_BYTES[dtype]}
+        for chosen in self.alternatives:
+            if chosen.when is None or chosen.when.evaluate(scope):
+                break
+        else:
+            return None
+        shape = tuple(size.evaluate(values) for size in chosen.shape)
         if not all(isinstance(size, int) and size >= 1 for size in shape):
-            raise TunerError(f"{self.name} = {self.text!r}: its shape here is {list(shape)}")
-        return Argument(self.name, shape, dtype if self.dtype == "dtype" else self.dtype)
+            raise TunerError(f"{self.name} = {chosen.text!r}: its shape here is {list(shape)}")
+        return Argument(self.name, shape, dtype if chosen.dtype == "dtype" else chosen.dtype)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """The sizes, in the order of the kernel's dims, and the dtype a kernel runs on."""
+    """What a kernel runs on, and in which dtype.
+
+    Attributes:
+        sizes: (dim, size) in the order of the kernel's dims, then (variant, word) of the variants
+            that are not at their default.
+    """
 
     kernel: str
-    sizes: tuple[tuple[str, int], ...]
+    sizes: tuple[tuple[str, int | str], ...]
     dtype: str
 
     def __str__(self) -> str:
@@ -86,7 +150,7 @@ class Workload:
     @property
     def shape(self) -> str:
         """The sizes as the command line takes them."""
-        return workload_key([dim for dim, _ in self.sizes], dict(self.sizes))
+        return workload_key(dict(self.sizes))
 
     @staticmethod
     def of(
@@ -95,51 +159,41 @@ class Workload:
         dtypes: tuple[str, ...],
         sizes: Mapping[str, Any],
         dtype: str,
+        variants: Variants | None = None,
     ) -> Workload:
         """Checks sizes and dtype against what the kernel takes.
 
         Raises:
-            TunerError: An unknown or missing dim, a size outside 1..2**31, or a dtype it does not
-                take.
+            TunerError: An unknown or missing dim, a size outside 1..2**31, an unknown variant or
+                word of one, or a dtype it does not take.
         """
-        for dim, size in sizes.items():
-            if dim not in dims:
-                raise unknown(f"dim of {kernel}:", dim, dims)
-            if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIZE:
-                raise TunerError(
-                    f"{kernel}: {dim}={size!r}: expected a whole number from 1 to {MAX_SIZE}"
-                )
-        missing = [dim for dim in dims if dim not in sizes]
-        if missing:
-            raise TunerError(
-                f"{kernel} needs a size for {', '.join(missing)} (its dims: {', '.join(dims)})"
-            )
+        checked = checked_sizes(kernel, dims, variants or {}, sizes)
         if dtype not in dtypes:
             raise unknown(f"dtype of {kernel}:", dtype, dtypes)
-        return Workload(kernel, tuple((dim, sizes[dim]) for dim in dims), dtype)
+        return Workload(kernel, tuple(checked.items()), dtype)
 
 
 def _digits(text: str) -> bool:
     return text.isdecimal() and len(text) <= MAX_DIGITS
 
 
-def parse_sizes(text: str) -> dict[str, int]:
-    """Reads `M=1024,K=4096,N=4096`.
+def parse_sizes(text: str) -> dict[str, int | str]:
+    """Reads `M=1024,K=4096,N=4096,epilogue=bias`: whole numbers, else words.
 
     Raises:
-        TunerError: Names the part that is not `DIM=WHOLE NUMBER`.
+        TunerError: Names the part that is neither.
     """
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int | str] = {}
     for part in text.split(","):
-        dim, equals, number = part.partition("=")
-        dim = dim.strip()
-        if not equals or not dim.isidentifier() or not _digits(number.strip()):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not equals or not name.isidentifier() or not (_digits(value) or value.isidentifier()):
             raise TunerError(
-                f"shape {text!r}: {part!r} is not DIM=WHOLE NUMBER, as in M=1024,K=4096,N=4096"
+                f"shape {text!r}: {part!r} is not DIM=WHOLE NUMBER or VARIANT=WORD, as in "
+                "M=1024,K=4096,N=4096"
             )
-        if dim in sizes:
-            raise TunerError(f"shape {text!r}: {dim} is given twice")
-        sizes[dim] = int(number)
+        if name in sizes:
+            raise TunerError(f"shape {text!r}: {name} is given twice")
+        sizes[name] = int(value) if _digits(value) else value
     return sizes
 
 

@@ -122,6 +122,12 @@ class Recording:
         return "config " + ",".join(f"{name}={value}" for name, value in config.items())
 
     @property
+    def variants(self) -> Mapping[str, Any]:
+        """The word of each variant of the workload, as far as the file says."""
+        variants = self.meta.get("variants")
+        return variants if isinstance(variants, dict) else {}
+
+    @property
     def failed(self) -> int:
         """Configs without a time."""
         return int(np.count_nonzero(~np.isfinite(self.time_us)))
