@@ -24,7 +24,7 @@ else:
 __all__ = ["SCALARS", "Expression", "Functions", "round_up"]
 
 
-MAX_TEXT = 2000
+MAX_TEXT = 20_000
 MAX_EXPONENT = 64
 MAX_POWER_BITS = 4096
 MAX_DEPTH = 100
