@@ -521,16 +521,18 @@ def _product(psum, tile, left, right, area, going, double_row):
     """Multiplies the K tiles of a step into PSUM; `going`: onto what is there."""
     top, height, first, width, depth = area
     product = psum[0:height, tile % psum.shape[1], 0:width]
-    pairs = depth // (2 * TILE) if double_row else 0
-    for t in range(pairs):
-        nisa.nc_matmul(
-            dst=product,
-            stationary=left[:, 2 * t : 2 * t + 2, top : top + height],
-            moving=right[:, 2 * t : 2 * t + 2, first : first + width],
-            accumulate=t > 0 or going,
-            perf_mode=nisa.matmul_perf_mode.double_row,
-        )
-    for t in range(2 * pairs, ceil_div(depth, TILE)):
+    first_tile = 0
+    if double_row:
+        first_tile = depth // (2 * TILE) * 2
+        for t in range(0, first_tile, 2):
+            nisa.nc_matmul(
+                dst=product,
+                stationary=left[:, t : t + 2, top : top + height],
+                moving=right[:, t : t + 2, first : first + width],
+                accumulate=t > 0 or going,
+                perf_mode=nisa.matmul_perf_mode.double_row,
+            )
+    for t in range(first_tile, ceil_div(depth, TILE)):
         rows = min(TILE, depth - t * TILE)
         nisa.nc_matmul(
             dst=product,
