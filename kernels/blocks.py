@@ -433,7 +433,7 @@ def _load_turned(blocks, slot, sources, area, by, evict):
 
 
 def _turn_tiles(dst, src, on_scalar):
-    """dst[128, tiles, P] = src[P, K] transposed by TensorE; tiles that fit a bank leave together."""
+    """dst[128, tiles, P] = src[P, K] transposed by TensorE; tiles leave a bank together."""
     width, depth = src.shape
     size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
     group, whole = BANK_BYTES // (TILE * size), depth // TILE
