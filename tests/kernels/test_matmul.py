@@ -274,20 +274,15 @@ def test_float8_begins_with_trn2() -> None:
     assert len(SearchSpace(SPACE.rules, SPACE.scope(work, TRN2.facts()))) > 100
 
 
-def memory_asked(config: Config, scope: Scope) -> int:
-    """The least SBUF, bytes a partition, that the constraints on memory would let pass."""
+def fits(config: Config, scope: Scope, sbuf_bytes: float) -> bool:
+    """Whether the constraints on memory let a config pass, had SBUF that many bytes a partition."""
     absent = {p.name for p in SPACE.rules.parameters} - set(config)
-    exprs = [c.expr for c in SPACE.rules.constraints if "more than a partition" in c.why]
-    exprs = [expr for expr in exprs if not expr.names & absent]
-    low, high = 0, 1 << 30
-    while low < high:
-        middle = (low + high) // 2
-        values = {**scope, **config, "device.sbuf_usable_bytes_per_partition": middle}
-        if all(expr.evaluate(values) for expr in exprs):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    values = {**scope, **config, "device.sbuf_usable_bytes_per_partition": sbuf_bytes}
+    return all(
+        bool(constraint.expr.evaluate(values))
+        for constraint in SPACE.rules.constraints
+        if "more than a partition" in constraint.why and not constraint.expr.names & absent
+    )
 
 
 @pytest.mark.parametrize(("layout", "out", "transpose"), VARIANTS)
@@ -295,28 +290,26 @@ def memory_asked(config: Config, scope: Scope) -> int:
 def test_the_constraints_on_memory_are_what_the_allocator_finds(
     layout: str, out: str, transpose: str | None, dtype: str
 ) -> None:
+    if dtype == "float8_e4m3" and transpose in ("dma", "hbm"):
+        return  # no config is legal
     kept = tuple(c for c in SPACE.rules.constraints if "more than a partition" not in c.why)
     rules = dataclasses.replace(SPACE.rules, constraints=kept)
-    for seed, epilogue in enumerate(["none", "bias", "residual"]):
-        random = np.random.default_rng(seed)
-        shape = [(1000, 1300, 2100), (300, 3000, 5000), (2048, 1024, 600)][seed]
+    random = np.random.default_rng(len(layout + out + dtype + (transpose or "")))
+    epilogues = ["none", "bias", "residual"]
+    shapes = [(1000, 1300, 2100), (600, 3000, 2500), (2048, 1024, 600)]
+    for epilogue, shape in zip(epilogues, random.permutation(shapes).tolist(), strict=True):
         work = workload(shape, dtype, layout=layout, out=out, epilogue=epilogue)
         scope = SPACE.scope(work, TRN2.facts())
         space = SearchSpace(rules, scope)
         compared = 0
-        for row in random.permutation(len(space))[:400].tolist():
-            config = space.config(row)
-            if config.get("transpose") != transpose:
-                continue
-            asked = memory_asked(config, scope)
-            if not 100_000 < asked < 350_000:
-                continue
-            taken = demand(traced(work, config).program, TRN2).peak_bytes[Space.SBUF]
-            assert 0.97 * taken <= asked <= 1.03 * taken, (shape, epilogue, config)
-            compared += 1
-            if compared == 4:
-                break
-        assert compared > 0 or (dtype == "float8_e4m3" and transpose in ("dma", "hbm"))
+        while compared < 2:
+            config = space.config(int(random.integers(len(space))))
+            large = fits(config, scope, 400_000) and not fits(config, scope, 60_000)
+            if large and config.get("transpose") == transpose:
+                asked = demand(traced(work, config).program, TRN2).peak_bytes[Space.SBUF]
+                assert fits(config, scope, 1.03 * asked), (shape, epilogue, config)
+                assert not fits(config, scope, 0.97 * asked), (shape, epilogue, config)
+                compared += 1
 
 
 @settings(max_examples=60)
@@ -440,6 +433,7 @@ def test_source_names_only_what_nki_has() -> None:
 
 def test_calls_pass_parameters_that_nki_has() -> None:
     known = OFFICIAL["functions"]["nki.isa"] | OFFICIAL["functions"]["nki.language"]
+    known = known | OFFICIAL["NkiTensor"]["methods"]
     calls = 0
     for node in kernel_code():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
