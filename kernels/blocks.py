@@ -316,7 +316,7 @@ def spread(vector, rows):
     """[rows, N] in SBUF, in every row the vector[1,N] of HBM."""
     N = vector.shape[1]
     found = nl.ndarray((rows, N), dtype=vector.dtype, buffer=nl.sbuf)
-    nisa.dma_copy(dst=found, src=vector.broadcast(0, rows))
+    nisa.dma_copy(dst=found, src=vector.ap(pattern=[[0, rows], [1, N]]))
     return found
 
 
