@@ -149,7 +149,7 @@ def test_normalised_rows_never_see_hbm() -> None:
     for gamma_on, blocks in product(["partitions", "rows"], [(128, 5), (256, 3), (512, 2)]):
         rows_per_block, times = blocks
         gamma = 2 * K * (128 if gamma_on == "rows" else 1)  # on 128 partitions
-        chosen = {"gamma_on": gamma_on, "rows_per_block": rows_per_block}
+        chosen: dict[str, Any] = {"gamma_on": gamma_on, "rows_per_block": rows_per_block}
         program = run(shape, config_of(shape, **chosen, resident="w")).program
         assert program.hbm_read_bytes == x + gamma + w
         program = run(shape, config_of(shape, **chosen)).program
@@ -194,7 +194,7 @@ def test_memory_constraint_refuses_nothing_that_fits(shape: Shape, dtype: str, c
     memory = SPACE.rules.constraints[-1]
     assert "SBUF" in memory.why
     random = np.random.default_rng(0)
-    refused = []
+    refused: list[Config] = []
     while len(refused) < 15:
         drawn = {p.name: p.values[random.integers(len(p.values))] for p in SPACE.rules.parameters}
         config = {**rows.config(int(random.integers(len(rows)))), **drawn}
