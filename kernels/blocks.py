@@ -287,17 +287,26 @@ def _as_product(swapped, sizes, plan):
     return sizes, (row_tiles, column_tiles, k_tiles, loop_order, resident, evict, LOAD_COLUMNS)
 
 
-def transpose_strip(dst, src, rows, columns, by):
-    """dst = src transposed: strips of [columns, rows] and of [rows, columns]."""
+def transpose_strip(dst, src, rows, columns, by, evict="vector", factors=()):
+    """dst = src transposed: strips of [columns, rows] and of [rows, columns].
+
+    Args:
+        by: "tensor", "vector" or "dma".
+        evict: Engine that empties PSUM and scales: "vector", "scalar", or "both" in turn.
+        factors: One [128, tiles of columns] in float32: by what rows of dst are scaled; or none.
+    """
     for i in range(ceil_div(rows, TILE)):
         height = min(TILE, rows - i * TILE)
-        for j in range(ceil_div(columns, TILE)):
-            width = min(TILE, columns - j * TILE)
-            _turn(
-                dst[0:width, j, i * TILE : i * TILE + height],
-                src[0:height, i, j * TILE : j * TILE + width],
-                by,
-            )
+        turned = dst[:, :, i * TILE : i * TILE + height]
+        if by == "tensor":
+            _turn_tiles(turned, src[0:height, i, 0:columns], _on_scalar(evict, i), factors)
+        else:
+            for j in range(ceil_div(columns, TILE)):
+                width = min(TILE, columns - j * TILE)
+                tile = turned[0:width, j]
+                _turn(tile, src[0:height, i, j * TILE : j * TILE + width], by)
+                if len(factors) > 0:
+                    _scale(tile, tile, factors[0][0:width, j : j + 1], _on_scalar(evict, j))
 
 
 def transpose_hbm(dst, src):
@@ -454,8 +463,10 @@ def _load_turned(blocks, slot, sources, area, by, evict):
                     )
 
 
-def _turn_tiles(dst, src, on_scalar):
-    """dst[128, tiles, P] = src[P, K] transposed by TensorE; tiles leave a bank together."""
+def _turn_tiles(dst, src, on_scalar, factors=()):
+    """dst[128, tiles, P] = src[P, K] transposed by TensorE, times factors[128, tiles] if given;
+    tiles that fit a bank leave together.
+    """
     width, depth = src.shape
     size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
     group, whole = BANK_BYTES // (TILE * size), depth // TILE
@@ -471,11 +482,17 @@ def _turn_tiles(dst, src, on_scalar):
                 data=src[0:width, top : top + height],
                 engine=nisa.engine.tensor,
             )
-        if full > 0:
-            _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
-        if full < tiles:
-            rest = depth - whole * TILE
-            _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
+        rest = depth - whole * TILE
+        if len(factors) > 0:
+            for t in range(tiles):
+                at, height = first + t, min(TILE, depth - (first + t) * TILE)
+                factor = factors[0][0:height, at : at + 1]
+                _scale(dst[0:height, at], turned[0:height, t], factor, on_scalar)
+        else:
+            if full > 0:
+                _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
+            if full < tiles:
+                _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
 
 
 def _turn(dst, src, by):
