@@ -56,7 +56,7 @@ def dense_mlp(
     Returns:
         y[M,H] or y^T[H,M] in HBM, in the operands' dtype.
     """
-    (H, M), I = x.shape, wg.shape[1]
+    (H, M), I = x.shape, wg.shape[1]  # noqa: E741
     y = nl.ndarray((M, H) if out == "MN" else (H, M), dtype=x.dtype, buffer=nl.shared_hbm)
     row_tiles = min(rows_per_block // TILE, ceil_div(M, TILE))
     rows, weights = row_tiles * TILE, "w" if resident == "weights" else "none"
@@ -99,7 +99,7 @@ def _pass(out, x, w, shape, finish="none", extra=()):
 
 def _block(out, x, w, shape, kept, block, finish="none", extra=()):
     """The layer for a block of rows: (its number, first row, height)."""
-    (rows, N, K), swapped, plan, (buffers, psum) = shape
+    (_, N, K), swapped, plan, (_, psum) = shape
     m, m0, height = block
     # A room of its own for every block of rows: a layer leaves its memory to the next.
     room = _room(out, x, w, shape)

@@ -65,7 +65,7 @@ def mlp(
     Returns:
         y[M,H] or y^T[H,M] in HBM, in the operands' dtype.
     """
-    (H, M), (R, I) = x.shape, vg.shape
+    (H, M), (R, I) = x.shape, vg.shape  # noqa: E741
     y = nl.ndarray((M, H) if out == "MN" else (H, M), dtype=x.dtype, buffer=nl.shared_hbm)
     row_tiles = min(rows_per_block // TILE, ceil_div(M, TILE))
     rows, v_tiles = row_tiles * TILE, ceil_div(R, TILE) if v_block == "all" else r_tiles
@@ -117,7 +117,7 @@ def _chain(out, x, u, v, chain, finish="none", extra=()):
 
 def _block(out, x, u, v, r, chain, kept, block, finish="none", extra=()):
     """The chain for a block of rows: (its number, first row, height)."""
-    (rows, K, R, N), out_swapped, (plan_1, plan_2), (buffers, psum) = chain
+    (_, K, R, N), out_swapped, (plan_1, plan_2), (_, psum) = chain
     m, m0, height = block
     # Rooms of its own for every block of rows: a phase leaves its memory to the next.
     room_1, room_2 = _rooms(out, x, u, v, r, chain)
