@@ -124,5 +124,5 @@ def dense_mlp_reference(x, wg, wu, wd, out="MN"):
     """The MLP in float64: numpy arrays as `dense_mlp` takes them -> y[M,H], or y^T[H,M]."""
     x, wg, wu, wd = (a.astype(np.float64) for a in (x, wg, wu, wd))
     gate = x.T @ wg
-    y = (gate / (1 + np.exp(-gate)) * (x.T @ wu)) @ wd
+    y = (gate * (1 + np.tanh(gate / 2)) / 2 * (x.T @ wu)) @ wd
     return y if out == "MN" else y.T

@@ -153,5 +153,5 @@ def mlp_reference(x, ug, vg, uu, vu, ud, vd, out="MN"):
     """The MLP in float64: numpy arrays as `mlp` takes them -> y[M,H], or y^T[H,M]."""
     x, ug, vg, uu, vu, ud, vd = (a.astype(np.float64) for a in (x, ug, vg, uu, vu, ud, vd))
     gate = x.T @ ug @ vg
-    y = (gate / (1 + np.exp(-gate)) * (x.T @ uu @ vu)) @ ud @ vd
+    y = (gate * (1 + np.tanh(gate / 2)) / 2 * (x.T @ uu @ vu)) @ ud @ vd
     return y if out == "MN" else y.T
