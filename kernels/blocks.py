@@ -26,6 +26,7 @@ import nki.language as nl
 TILE = 128  # partitions; columns of a stationary operand
 TILE_N = 512  # columns of a moving operand
 LOAD_COLUMNS = 2048
+BANK_BYTES = 2048  # of PSUM, a partition
 SMALL = 32  # VectorE transposes 32 x 32
 
 
@@ -44,7 +45,7 @@ def strip(rows, columns, dtype):
     return nl.ndarray((TILE, ceil_div(rows, TILE), columns), dtype=dtype, buffer=nl.sbuf)
 
 
-def room_for(sizes, out, left, right, plan, buffers, psum, accumulator="input"):
+def room_for(sizes, out, left, right, plan, buffers, psum, partial=""):
     """SBUF for the products of `sizes` that use it one after the other.
 
     Args:
@@ -52,10 +53,11 @@ def room_for(sizes, out, left, right, plan, buffers, psum, accumulator="input"):
         buffers: (blocks of left, blocks of right, rows of out) in rotation; where an operand is
             resident, strips of K instead of blocks.
         psum: From `accumulators`.
-        accumulator: Dtype of partial sums in SBUF: "input" (that of out) or "float32".
+        partial: Dtype of partial sums in SBUF; that of out unless given.
     """
     tiles_m, block_n, tiles_k, count_m, count_n, count_k = _grid(sizes, plan)
     loop_order, resident, dtype = plan[3], plan[4], out[0].dtype
+    sums_dtype = partial if partial != "" else dtype
     products = max(len(left), len(right))
     left_slots, right_slots, row_slots = buffers
     if resident == "lhs" or resident == "both":
@@ -70,11 +72,10 @@ def room_for(sizes, out, left, right, plan, buffers, psum, accumulator="input"):
         shape = (TILE, right_slots, tiles_k, block_n)
         right_blocks = _tiles(len(right), shape, right[0].dtype)
     to_strip = out[0].buffer == nl.sbuf
-    in_place = to_strip and len(out) == products and accumulator == "input"
+    in_place = to_strip and len(out) == products and sums_dtype == dtype
     if not (in_place or _stays_in_psum(sizes, plan, products, psum)):
         sum_rows = tiles_m * (count_m if loop_order == "nkm" else 1)
         sum_columns = block_n * (count_n if loop_order == "mkn" else 1)
-        sums_dtype = nl.float32 if accumulator == "float32" else dtype
         sums = _tiles(products, (TILE, sum_rows, sum_columns), sums_dtype)
     if not to_strip:
         rows = _tiles(len(out), (TILE, row_slots, block_n), dtype)
@@ -94,6 +95,7 @@ def multiply(
     by=("none", "none"),
     finish="none",
     extra=(),
+    double_row=False,
 ):
     """out[M,N] = finish(left[K,M]^T @ right[K,N]); out is in HBM or a strip.
 
@@ -107,6 +109,7 @@ def multiply(
             or "dma".
         finish: What becomes of a complete tile, and
         extra: what that needs: see `_finish`.
+        double_row: Multiply two tiles of K at once; operands are float8.
     """
     M, N, K = sizes
     tiles_m, block_n, tiles_k, count_m, count_n, count_k = _grid(sizes, plan)
@@ -140,9 +143,11 @@ def multiply(
                 load_left = len(left_blocks) > 0 and fresh[0] and (left_again or n == 0)
                 load_right = len(right_blocks) > 0 and fresh[1] and (right_again or m == 0)
                 if load_left and by[0] != "none":
-                    _load_turned(left_blocks, left_slot, left, k0, depth, m0, columns_m, by[0])
+                    area = (k0, depth, m0, columns_m)
+                    _load_turned(left_blocks, left_slot, left, area, by[0], evict)
                 if load_right and by[1] != "none":
-                    _load_turned(right_blocks, right_slot, right, k0, depth, n0, columns_n, by[1])
+                    area = (k0, depth, n0, columns_n)
+                    _load_turned(right_blocks, right_slot, right, area, by[1], evict)
                 for t in range(ceil_div(depth, TILE)):
                     rows, top = min(TILE, depth - t * TILE), k0 + t * TILE
                     if load_left and by[0] == "none":
@@ -175,10 +180,10 @@ def multiply(
                     for j in range(ceil_div(columns_n, TILE_N)):
                         first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
                         tile = ((turn * tiles_m + i) * tiles_n + j) * products
-                        area = (top, height, first, width, depth)
-                        totals = _products(psum, tile, lefts, rights, area, in_psum and k > 0)
+                        area, going = (top, height, first, width, depth), in_psum and k > 0
+                        totals = _products(psum, tile, lefts, rights, area, going, double_row)
                         targets = _part(rows, first, width)
-                        on_scalar = evict == "scalar" or (evict == "both" and tile % 2 == 1)
+                        on_scalar = _on_scalar(evict, tile)
                         if not in_psum:
                             row = i + (m * tiles_m if loop_order == "nkm" else 0)
                             column = first + (n * block_n if loop_order == "mkn" else 0)
@@ -273,6 +278,44 @@ def transpose_strip(dst, src, rows, columns, by):
             )
 
 
+def transpose_hbm(dst, src):
+    """dst[N,M] = src[M,N] transposed by DMA, both in HBM."""
+    M, N = src.shape
+    for m in range(0, M, LOAD_COLUMNS):
+        wide = min(LOAD_COLUMNS, M - m)
+        for n in range(0, N, TILE):
+            high = min(TILE, N - n)
+            turned = nl.ndarray((high, wide), dtype=src.dtype, buffer=nl.sbuf)
+            nisa.dma_transpose(dst=turned, src=src[m : m + wide, n : n + high])
+            nisa.dma_copy(dst=dst[n : n + high, m : m + wide], src=turned)
+
+
+def spread(vector, rows):
+    """[rows, N] in SBUF, in every row the vector[1,N] of HBM."""
+    N = vector.shape[1]
+    found = nl.ndarray((rows, N), dtype=vector.dtype, buffer=nl.sbuf)
+    nisa.dma_copy(dst=found, src=vector.broadcast(0, rows))
+    return found
+
+
+def upright(vector):
+    """[128, tiles of N] in SBUF, float32: the vector[1,N] of HBM, a tile in each column."""
+    N = vector.shape[1]
+    whole, rest = N // TILE, N % TILE
+    found = nl.ndarray((TILE, ceil_div(N, TILE)), dtype=nl.float32, buffer=nl.sbuf)
+    for t in range(0, whole, TILE):
+        tiles = min(TILE, whole - t)
+        column = nl.ndarray((TILE, tiles), dtype=vector.dtype, buffer=nl.sbuf)
+        lying = vector[0:1, t * TILE : (t + tiles) * TILE].reshape((tiles, TILE))
+        nisa.dma_transpose(dst=column, src=lying)
+        nisa.tensor_copy(dst=found[:, t : t + tiles], src=column)
+    if rest > 0:
+        column = nl.ndarray((rest, 1), dtype=vector.dtype, buffer=nl.sbuf)
+        nisa.dma_copy(dst=column, src=vector[0:1, whole * TILE : N].reshape((rest, 1)))
+        nisa.tensor_copy(dst=found[0:rest, whole : whole + 1], src=column)
+    return found
+
+
 def _grid(sizes, plan):
     """Tiles of M, columns of N and tiles of K in a block, and the number of blocks of each."""
     M, N, K = sizes
@@ -364,24 +407,53 @@ def _load(blocks, slot, t, sources, k0, rows, first, columns, load_columns):
             )
 
 
-def _load_turned(blocks, slot, sources, k0, depth, first, columns, by):
+def _load_turned(blocks, slot, sources, area, by, evict):
     """Loads a block of source[first : first + columns, k0 : k0 + depth], transposed."""
+    k0, depth, first, columns = area
+    step = LOAD_COLUMNS if by == "dma" else TILE
     for p in range(len(blocks)):
         block, source = blocks[p], sources[p]
-        for c in range(0, columns, TILE):
-            width = min(TILE, columns - c)
+        for c in range(0, columns, step):
+            width = min(step, columns - c)
             rows = source[first + c : first + c + width, k0 : k0 + depth]
             if by != "dma":
                 natural = nl.ndarray((width, depth), dtype=source.dtype, buffer=nl.sbuf)
                 nisa.dma_copy(dst=natural, src=rows)
                 rows = natural
-            for t in range(ceil_div(depth, TILE)):
-                height = min(TILE, depth - t * TILE)
-                _turn(
-                    block[0:height, slot, t, c : c + width],
-                    rows[0:width, t * TILE : t * TILE + height],
-                    by,
-                )
+            if by == "tensor":
+                _turn_tiles(block[:, slot, :, c : c + width], rows, _on_scalar(evict, c // TILE))
+            else:
+                for t in range(ceil_div(depth, TILE)):
+                    height = min(TILE, depth - t * TILE)
+                    _turn(
+                        block[0:height, slot, t, c : c + width],
+                        rows[0:width, t * TILE : t * TILE + height],
+                        by,
+                    )
+
+
+def _turn_tiles(dst, src, on_scalar):
+    """dst[128, tiles, P] = src[P, K] transposed by TensorE; tiles leave a bank together."""
+    width, depth = src.shape
+    size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
+    group, whole = BANK_BYTES // (TILE * size), depth // TILE
+    for first in range(0, ceil_div(depth, TILE), group):
+        tiles = min(group, ceil_div(depth, TILE) - first)
+        full = min(tiles, whole - first)
+        turned = nl.ndarray((TILE, tiles, width), dtype=src.dtype, buffer=nl.psum)
+        for t in range(tiles):
+            top = (first + t) * TILE
+            height = min(TILE, depth - top)
+            nisa.nc_transpose(
+                dst=turned[0:height, t],
+                data=src[0:width, top : top + height],
+                engine=nisa.engine.tensor,
+            )
+        if full > 0:
+            _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
+        if full < tiles:
+            rest = depth - whole * TILE
+            _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
 
 
 def _turn(dst, src, by):
@@ -436,20 +508,31 @@ def _store_rows(out, rows, top, first, columns):
         )
 
 
-def _products(psum, tile, lefts, rights, area, going):
+def _products(psum, tile, lefts, rights, area, going, double_row):
     """One product, or two side by side."""
-    one = _product(psum, tile, lefts[0], rights[0], area, going)
+    one = _product(psum, tile, lefts[0], rights[0], area, going, double_row)
     if len(lefts) == 1 and len(rights) == 1:
         return (one,)
     left, right = lefts[len(lefts) - 1], rights[len(rights) - 1]
-    return one, _product(psum, tile + 1, left, right, area, going)
+    return one, _product(psum, tile + 1, left, right, area, going, double_row)
 
 
-def _product(psum, tile, left, right, area, going):
+def _product(psum, tile, left, right, area, going, double_row):
     """Multiplies the K tiles of a step into PSUM; `going`: onto what is there."""
     top, height, first, width, depth = area
     product = psum[0:height, tile % psum.shape[1], 0:width]
-    for t in range(ceil_div(depth, TILE)):
+    first_tile = 0
+    if double_row:
+        first_tile = depth // (2 * TILE) * 2
+        for t in range(0, first_tile, 2):
+            nisa.nc_matmul(
+                dst=product,
+                stationary=left[:, t : t + 2, top : top + height],
+                moving=right[:, t : t + 2, first : first + width],
+                accumulate=t > 0 or going,
+                perf_mode=nisa.matmul_perf_mode.double_row,
+            )
+    for t in range(first_tile, ceil_div(depth, TILE)):
         rows = min(TILE, depth - t * TILE)
         nisa.nc_matmul(
             dst=product,
@@ -485,7 +568,7 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     silu        silu(total)
     swiglu      silu(total) * total 1
     bias        total + extra[:, n]         [128, N], every row the same
-    bias_rows   total + extra[:, m tile]    [128, tiles of M]
+    bias_rows   total + extra[:, m tile]    [128, tiles of M], float32
     scale       total * extra[:, m tile]    [128, tiles of M]
     residual    total + what dst holds      [M, N] in HBM, brought before
     times       total * what dst holds      [M, N] in HBM, brought before
@@ -501,7 +584,7 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     elif finish == "bias":
         _add(dst, total, extra[0:height, first : first + width], on_scalar)
     elif finish == "bias_rows":
-        nisa.activation(dst=dst, op=nl.copy, data=total, bias=extra[0:height, row : row + 1])
+        _shift(dst, total, extra[0:height, row : row + 1], on_scalar)
     elif finish == "scale":
         _scale(dst, total, extra[0:height, row : row + 1], on_scalar)
     elif finish == "residual":
@@ -511,6 +594,11 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     else:
         for p in range(len(targets)):
             _copy(targets[p], totals[p], on_scalar)
+
+
+def _on_scalar(evict, number):
+    """Whether ScalarE empties PSUM, of tile after tile."""
+    return evict == "scalar" or (evict == "both" and number % 2 == 1)
 
 
 def _copy(dst, total, on_scalar):
@@ -528,6 +616,16 @@ def _scale(dst, total, factor, on_scalar):
     else:
         nisa.tensor_scalar(
             dst=dst, data=total, op0=nl.multiply, operand0=factor, engine=nisa.engine.vector
+        )
+
+
+def _shift(dst, total, bias, on_scalar):
+    """dst = total + bias[P,1]."""
+    if on_scalar:
+        nisa.activation(dst=dst, op=nl.copy, data=total, bias=bias)
+    else:
+        nisa.tensor_scalar(
+            dst=dst, data=total, op0=nl.add, operand0=bias, engine=nisa.engine.vector
         )
 
 

@@ -36,6 +36,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (copy / "results" / "local" / "nki-tuner.sqlite3").write_text("private")
     (copy / "results" / "local" / "private.json").write_text("{}")
     (copy / "results" / "shipped.json").write_text("{}")
+    (copy / "results" / "shipped.toml").write_text("")
     return copy
 
 
@@ -59,5 +60,6 @@ def test_the_source_distribution_holds_what_a_build_and_the_tests_need(checkout:
     with tarfile.open(_build(checkout, "sdist")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = _ours("kernels", "*.py") | _ours("search_spaces", "*.toml") | _ours("tests", "*.py")
-    assert needed | _ours("tuner", "*.py", "*.toml") | {"results/shipped.json"} <= names
+    assert needed | _ours("tuner", "*.py", "*.toml") <= names
+    assert {"results/shipped.json", "results/shipped.toml"} <= names
     assert not [name for name in names if name.startswith("results/local")]

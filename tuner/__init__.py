@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from tuner.database import export as export
     from tuner.job import Job as Job
     from tuner.job import Outcome as Outcome
+    from tuner.job import batch as batch
+    from tuner.job import check as check
     from tuner.job import record as record
     from tuner.job import replay as replay
     from tuner.job import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["Job", "Outcome", "export", "record", "replay", "runtime", "tune"]
+__all__ = ["Job", "Outcome", "batch", "check", "export", "record", "replay", "runtime", "tune"]
 
 _HOME = {
     "Job": "tuner.job",
     "Outcome": "tuner.job",
+    "batch": "tuner.job",
+    "check": "tuner.job",
     "record": "tuner.job",
     "replay": "tuner.job",
     "tune": "tuner.job",

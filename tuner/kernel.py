@@ -10,7 +10,6 @@ was.
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -25,6 +24,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from tuner.nki import lent
+from tuner.nki.hashing import hash_code
 from tuner.nki.record.loops import EACH, PASSES, marked
 from tuner.nki.record.recorder import each, passes
 from tuner.runtime.errors import TunerError, unknown
@@ -53,10 +53,7 @@ class KernelSource:
     @property
     def kernel_hash(self) -> str:
         """Hash of the code; comments, docstrings and layout do not count."""
-        digest = hashlib.sha256(self.entry.encode())
-        for name, _, text in sorted(self.modules):
-            digest.update(f"\0{name}\0{_canonical(_bare(ast.parse(text)))}".encode())
-        return digest.hexdigest()[:16]
+        return hash_code(((name, text) for name, _, text in self.modules), self.entry)
 
 
 def read_kernel(path: Path | str, entry: str, reference: str | None = None) -> KernelSource:
@@ -113,26 +110,6 @@ def _imported(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             yield "." * node.level + module if node.level else module.partition(".")[0]
-
-
-def _bare(tree: ast.Module) -> ast.Module:
-    """Removes docstrings."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    return tree
-
-
-def _canonical(node: Any) -> str:
-    """Writes a syntax tree down, the same in every version of Python: `ast.dump` is not."""
-    if isinstance(node, list):
-        return f"[{', '.join(_canonical(item) for item in node)}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
-    return f"{type(node).__name__}({', '.join(f'{n}={_canonical(v)}' for n, v in fields)})"
 
 
 @dataclass

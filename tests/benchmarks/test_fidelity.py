@@ -13,6 +13,7 @@ import pytest
 from benchmarks import fidelity
 from benchmarks.fidelity import Result, Row
 from tuner.backends import Candidate, Problem, evaluate, make_backend, simulator
+from tuner.backends.checking import random_values
 from tuner.kernel import read_kernel
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config
@@ -88,7 +89,7 @@ def check(kernel: str, arguments: str, params: dict[str, Any], device: str) -> N
 @pytest.fixture
 def second_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random numbers whose argument `v` is not negative: it stands for squares."""
-    plain = simulator.random_values
+    plain = random_values
 
     def values(arguments: tuple[Argument, ...], seed: int = 0) -> dict[str, Any]:
         return {k: np.abs(v) if k == "v" else v for k, v in plain(arguments, seed).items()}

@@ -17,8 +17,8 @@ COMMANDS = sorted(cli.commands)
 def test_the_commands_are_those_of_the_readme(call: Call) -> None:
     said = call("--help")
     assert said.code == 0
-    names = "tune measure trace verify lint calibrate record replay show best export lookup "
-    names += "devices spaces"
+    names = "tune batch measure trace verify lint calibrate record replay show best export check "
+    names += "lookup devices spaces"
     assert sorted(names.split()) == COMMANDS
     assert all(f"\n  {name} " in said.out for name in COMMANDS)
 

@@ -22,7 +22,7 @@ def info(M: int = 256, **changes: Any) -> StudyInfo:
         "device": "trn2",
         "backend": "simulator",
         "kind": "simulated",
-        "fingerprint": {"kernel_hash": "k1", "model_version": 1},
+        "fingerprint": {"kernel_hash": "k1", "model_hash": "m1"},
         "rules": {"kernel": table_kernel(MATMUL), "device": device("trn2").facts()},
         "default": DEFAULT,
         "settings": {"seed": 0},

@@ -7,7 +7,7 @@ from tuner.backends import Measurement, Status
 from tuner.database import REMEASURED, Filter, Store, best_trial, made_noise, records, select
 from tuner.runtime.errors import TunerError
 
-OLD = {"kernel_hash": "k0", "model_version": 1}
+OLD = {"kernel_hash": "k0", "model_hash": "m1"}
 
 
 def test_the_record_is_the_fastest_correct_trial(store: Store) -> None:
@@ -57,7 +57,7 @@ def test_only_studies_like_the_newest_one_count(store: Store) -> None:
     assert best.default_latency_us == 7  # config(2) is the default
 
 
-NOISE = {"kernel_hash": "k1", "model_version": 1, "noise": 0.03}
+NOISE = {"kernel_hash": "k1", "model_hash": "m1", "noise": 0.03}
 
 
 def test_a_newer_study_with_made_noise_hides_no_exact_one(store: Store) -> None:

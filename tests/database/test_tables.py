@@ -63,6 +63,20 @@ def test_a_table_holds_the_rules_to_judge_a_near_workload(filled: Path, output: 
     assert answer.match == "nearest"
 
 
+def test_the_facts_of_a_device_are_the_newest(store: Store, tmp_path: Path, output: Path) -> None:
+    facts = device("trn2").facts()
+    fewer = {name: value for name, value in facts.items() if name != "generation"}
+    for kernel, known, latency_us in (
+        ("matmul", fewer, 6),
+        ("other", fewer, 5),
+        ("matmul", facts, 4),
+    ):
+        rules = {"kernel": table_kernel(MATMUL), "device": known}
+        add(store, info(kernel=kernel, rules=rules), (config(4), timed(latency_us)))
+    export(tmp_path, output)
+    assert load(output).devices["trn2"] == facts
+
+
 def test_a_failed_default_has_no_time(filled: Path, output: Path) -> None:
     export(filled, output, shape="M=512,K=512,N=1024")
     (record,) = load(output).records
@@ -157,7 +171,7 @@ def test_nothing_to_export_is_an_error(store: Store, tmp_path: Path, output: Pat
 
 
 def test_made_noise_is_never_exported(store: Store, tmp_path: Path, output: Path) -> None:
-    noise = {"kernel_hash": "k1", "model_version": 1, "noise": 0.03}
+    noise = {"kernel_hash": "k1", "model_hash": "m1", "noise": 0.03}
     noisy = add(store, info(fingerprint=noise), (DEFAULT, timed(1)))
     results = store.path.parent.parent
     with pytest.raises(TunerError, match="nothing to export but times with made noise"):
@@ -177,3 +191,15 @@ def test_records_of_an_older_kernel_are_left_out(
     done = export(tmp_path, output)
     assert [best.study.info.sizes["M"] for best in done.written] == [512]
     assert [best.study.info.sizes["M"] for best in done.left_out] == [256]
+
+
+def test_some_studies_are_exported_with_the_command_that_makes_the_table(
+    store: Store, filled: Path, output: Path
+) -> None:
+    add(store, info(M=1024), (DEFAULT, timed(9)))
+    export(filled, output, study=[1, 3], command="nki-tuner batch jobs.toml")
+    table = load(output)
+    assert [record.sizes["M"] for record in table.records] == [256, 1024]
+    assert table.command == "nki-tuner batch jobs.toml"
+    export(filled, output)
+    assert "command" not in json.loads(output.read_text()).keys() - {"records"}

@@ -10,7 +10,7 @@ from tests.backends.small_kernel import problem
 from tests.cli.console import console
 from tests.execution.conformance import ExecutorConformance, drain
 from tuner.backends import Candidate, Problem, Status
-from tuner.execution import Executor, RayExecutor, cluster
+from tuner.execution import Executor, RayExecutor, Session, cluster
 from tuner.execution.code import package_folder
 from tuner.kernel import read_kernel
 from tuner.runtime.errors import TunerError
@@ -127,3 +127,43 @@ def test_an_address_where_no_ray_is_gives_one_line(
     assert done.err.startswith(f"error: cannot reach Ray at '{address}': ")
     assert message in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_executors_of_a_session_share_idle_workers_and_end_busy_ones(kernel_file: Path) -> None:
+    import ray
+
+    session = Session("local", 1)
+    small = problem(kernel_file)
+    first = RayExecutor(small, workers=1, session=session)
+    actor = first._workers[0].actor
+    first.submit(Candidate(0, {"columns": 128}))
+    assert [result.status for result in drain(first)] == [Status.CORRECT]
+    first.close()
+    assert session.idle == [actor]
+    second = RayExecutor(small, workers=1, session=session)
+    assert second._workers[0].actor is actor
+    second.submit(Candidate(0, {"columns": 128, "fault": "loops"}))
+    assert second.wait(0) == []
+    second.close()
+    assert session.idle == []
+    third = RayExecutor(small, workers=1, session=session)
+    third.submit(Candidate(0, {"columns": 128}))
+    assert [result.status for result in drain(third)] == [Status.CORRECT]
+    third.close()
+    session.close()
+    assert session.idle == []
+    assert ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_kernel_that_cannot_be_loaded_takes_no_room_in_a_session(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("def double(x):\n    pass\nraise OSError('gone')\n")
+    session = Session("local", 1)
+    for _ in range(6):  # more than there are cores
+        with pytest.raises(TunerError, match="cannot be loaded: OSError: gone"):
+            RayExecutor(problem(path, kernel=read_kernel(path, "double")), 1, session=session)
+    assert session.idle == []

@@ -81,7 +81,7 @@ def test_the_fingerprint_covers_backend_and_space(tmp_path: Path) -> None:
     first = prepare(Job(str(write_space(tmp_path)), SHAPE)).info.fingerprint
     second = prepare(Job(str(write_space(tmp_path, ("none", "skips"))), SHAPE)).info.fingerprint
     assert {name for name in first if first[name] != second[name]} == {"space_hash"}
-    assert {"kernel_hash", "device_hash", "model_version", "policy"} <= set(first)
+    assert {"kernel_hash", "device_hash", "model_hash", "policy"} <= set(first)
 
 
 def test_preparing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

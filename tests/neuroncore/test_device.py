@@ -95,6 +95,9 @@ def test_roofline_is_the_slower_of_arithmetic_and_traffic() -> None:
     assert core.roofline_us(flops, 0, 4) == pytest.approx(4 * 218.45, abs=0.04)
     assert core.roofline_us(0, 376_000, 2) == 1
     assert core.roofline_us(flops, 376e6, 2) == 1000
+    trn1 = device("trn1")
+    peak_us = flops / trn1.peak_flops_per_ns(2) / 1000
+    assert trn1.roofline_us(flops, 0, 2) == pytest.approx(peak_us / trn1.tensor.sustained_factor)
 
 
 def test_bandwidth_is_capped_by_the_hbm_stack() -> None:
@@ -284,3 +287,23 @@ def test_no_constant_of_a_device_file_ends_in_a_traceback(value: float, tmp_path
             assert constant.name in str(error)  # noqa: PT017 - some values are fine
         else:
             assert core.roofline_us(1e9, 1e6, 4) > 0
+
+
+def test_the_note_of_trn1_says_what_runs_there() -> None:
+    assert "no released SDK runs `import nki` kernels on trn1" in device("trn1").note
+    assert device("trn1").facts()["note"] == device("trn1").note
+    assert (device("trn2").note, device("trn3").note) == ("", "")
+
+
+def test_a_note_is_inherited_by_devices_of_the_same_core(tmp_path: Path) -> None:
+    note = device("trn1").note
+    assert device(written(tmp_path, 'inherits = "trn1"\n')).note == note
+    assert device(written(tmp_path, 'inherits = "trn1"\ncore = "another"\n')).note == ""
+    own = written(tmp_path, 'inherits = "trn1"\nnote = "it\'s \\"mine\\""\n')
+    assert device(own).note == 'it\'s "mine"'
+    assert device_from_source(device_source(own), own) == device(own)
+
+
+def test_a_note_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TunerError, match="note = 5: expected a text"):
+        device(written(tmp_path, 'inherits = "trn1"\nnote = 5\n'))

@@ -18,8 +18,9 @@ from tests.neuroncore.test_reference import planned, policies
 from tests.report.runs import bundled, pipeline, run_of
 from tuner.neuroncore import Policy
 from tuner.neuroncore.program import Program
-from tuner.neuroncore.simulation import ENGINES, MODEL_VERSION
+from tuner.neuroncore.simulation import ENGINES
 from tuner.neuroncore.stalls import FINISHED, TABLE
+from tuner.nki.hashing import model_hash
 from tuner.report import trace_events, write_trace
 from tuner.runtime.errors import TunerError
 
@@ -168,7 +169,7 @@ def test_a_file_names_what_was_simulated(tmp_path: Path) -> None:
     facts = data["otherData"]
     assert facts["kind"] == "simulated"
     assert (facts["device"], facts["policy"]) == ("trn2", run.policy.name)
-    assert (facts["model_version"], facts["left_out"]) == (MODEL_VERSION, 0)
+    assert (facts["model_hash"], facts["left_out"]) == (model_hash(), 0)
     assert facts["latency_us"] == run.prediction.latency_us
     assert facts["error_percent"] == run.prediction.error_percent
     last = max(e["ts"] + e["dur"] for e in data["traceEvents"] if e["ph"] == "X")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -61,3 +62,25 @@ Open = Callable[[Any], Table]
 
 def with_records(*records: dict[str, Any]) -> dict[str, Any]:
     return {**TABLE, "records": [*TABLE["records"], *records]}
+
+
+def join(M: int, config: dict[str, Any], **variants: str) -> dict[str, Any]:
+    return {**record(M, config), "sizes": {"M": M, "N": 512, **variants}}
+
+
+def with_variants(*records: dict[str, Any]) -> dict[str, Any]:
+    """The table of a kernel whose workloads have variants."""
+    data = copy.deepcopy(TABLE)
+    data["kernels"]["copy"]["variants"] = {"how": ["copy", "add"], "result": ["same", "wide"]}
+    data["kernels"]["copy"]["constraints"].append(
+        {"expr": "tiles < 8 or how == 'copy'", "why": "two are too many"}
+    )
+    data["records"] = list(records)
+    return data
+
+
+VARIED = with_variants(
+    join(1024, {"tiles": 8, "order": "nm"}),
+    join(1024, {"tiles": 4, "order": "nm"}, how="add"),
+    join(2048, {"tiles": 8, "order": "mn"}),
+)

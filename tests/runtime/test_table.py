@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,13 @@ def test_the_run_time_loads_only_itself_and_the_standard_library() -> None:
     assert {name for name in ours if not name.startswith("tuner.runtime")} == {"tuner"}
     assert "tuner.runtime.table" in ours
     assert not {"numpy", "click", "optuna", "ray", "msgspec"} & set(loaded)
+
+
+@pytest.mark.parametrize(("M", "match"), [(1024, "exact"), (1280, "nearest"), (1 << 20, "default")])
+def test_the_note_of_a_device_is_in_every_answer(opened: Open, M: int, match: str) -> None:
+    data = copy.deepcopy(TABLE)
+    data["devices"]["trn2"]["note"] = "these times are predictions"
+    answer = opened(data).lookup("copy", M=M, N=512)
+    assert answer.match == match
+    assert answer.why.endswith("; note: these times are predictions")
+    assert "note" not in opened(TABLE).lookup("copy", M=M, N=512).why

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.runtime.small_table import TABLE, Open
+from tests.runtime.small_table import TABLE, VARIED, Open
 from tuner.runtime import Table, TunerError, load, loading
 
 
@@ -34,6 +34,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("schema_version", 2), "schema version 2, this reads version 1"),
         ({"schema": "nki-tuner/table", "schema_version": 1}, "KeyError: 'kernels'"),
         (changed("records", [5]), "a broken table"),
+        (changed("command", 5), "command: 5 is no text"),
         (changed("records.0.device", "trn9"), "names a kernel, device or dtype it lacks"),
         (changed("records.0.fingerprint", []), r"records\[0\].fingerprint: \[\] has the wrong"),
         (changed("records.0.config", {"tiles": [3]}), r"records\[0\].config: tiles=\[3\] is no"),
@@ -94,7 +95,7 @@ def load_or_error(path: Path) -> Table | TunerError:
 def test_a_damaged_table_is_an_error_or_can_be_used(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    damaged = copy.deepcopy(TABLE)
+    damaged = copy.deepcopy(data.draw(st.sampled_from([TABLE, VARIED])))
     container, key = data.draw(st.sampled_from(places(damaged)))
     if data.draw(st.booleans()):
         del container[key]
@@ -106,11 +107,19 @@ def test_a_damaged_table_is_an_error_or_can_be_used(
     if isinstance(tuned, TunerError):
         assert str(tuned).startswith(f"{path}: ")
         return
-    for M, N in ((1024, 512), (800, 512), (128, 4096), (10**6, 10**6)):
+    varied = {"M": 2048, "N": 512, "how": "add"}
+    for M, N in ((1024, 512), (800, 512), (128, 4096), (10**6, 10**6), (2048, 512)):
+        sizes: dict[str, Any] = varied if M == 2048 else {"M": M, "N": N}
         try:
             answer = tuned.lookup(
-                "copy", M=M, N=N, dtype="bfloat16", device="trn2", expect={"space_hash": "s"}
+                "copy", **sizes, dtype="bfloat16", device="trn2", expect={"space_hash": "s"}
             )
         except TunerError:
             continue
         assert answer.match in ("exact", "nearest", "default")
+
+
+def test_a_table_may_say_what_command_makes_it(opened: Open) -> None:
+    assert opened(TABLE).command == ""
+    command = "nki-tuner batch jobs.toml --export t.json"
+    assert opened(changed("command", command)).command == command

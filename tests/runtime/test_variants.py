@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 
-from tests.runtime.small_table import TABLE, Open, record, with_records
+from tests.runtime.small_table import VARIED, Open, join, with_records, with_variants
 from tuner.runtime import TunerError
-
-
-def join(M: int, config: dict[str, Any], **variants: str) -> dict[str, Any]:
-    return {**record(M, config), "sizes": {"M": M, "N": 512, **variants}}
-
-
-def with_variants(*records: dict[str, Any]) -> dict[str, Any]:
-    data = copy.deepcopy(TABLE)
-    data["kernels"]["copy"]["variants"] = {"how": ["copy", "add"], "result": ["same", "wide"]}
-    data["kernels"]["copy"]["constraints"].append(
-        {"expr": "tiles < 8 or how == 'copy'", "why": "two are too many"}
-    )
-    data["records"] = list(records)
-    return data
-
-
-VARIED = with_variants(
-    join(1024, {"tiles": 8, "order": "nm"}),
-    join(1024, {"tiles": 4, "order": "nm"}, how="add"),
-    join(2048, {"tiles": 8, "order": "mn"}),
-)
 
 
 def test_a_variant_has_its_own_record(opened: Open) -> None:

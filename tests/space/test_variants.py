@@ -75,6 +75,12 @@ def test_the_verification_workload_is_of_the_same_variant(join: Definition) -> N
     assert str(small) == "join M=200,N=172,how=add,result=wide float32"
 
 
+def test_words_beside_other_names_are_no_mistake(tmp_path: Path) -> None:
+    path = write_variants(tmp_path)
+    path.write_text(SPACE.replace("or how == 'copy'", "or buffers == 2*(how == 'add')"))
+    assert read(path).rules.constraints[0].expr.names == {"columns", "N", "buffers", "how"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -95,6 +101,32 @@ def test_the_verification_workload_is_of_the_same_variant(join: Definition) -> N
         ('["float32[M,N] if result == \'wide\'", "dtype[M,N]"]', "[]", "out = .*at least one"),
         ("32[M,N] if result == 'wide'", "32[M,N]", "'dtype.M,N.' is never chosen, 'float32.M,N.'"),
         ("float32[M,N] if", "float[M,N] if", "unknown dtype of out: 'float'"),
+        (
+            "] if how != 'copy'",
+            "] if how != 'cpy'",
+            "value of how in the condition of rest: 'cpy'; did",
+        ),
+        (
+            "\"how == 'scale'\"",
+            "\"how in ('scal', 'add')\"",
+            "how in parameters.fault.when: 'scal'; did",
+        ),
+        (
+            "or how == 'copy'",
+            "or 'ad' == how",
+            r"how in constraints\[0\].expr: 'ad'; did you mean add",
+        ),
+        (
+            "or how == 'copy'",
+            "or columns == 'x'",
+            "value of columns in .*: 'x' .known: 64, 128, 256",
+        ),
+        ("*(how != 'copy')", "*(how != 'cop')", "value of how in workload.flops: 'cop'; did you"),
+        (
+            "result == 'wide'))",
+            "result == 'wid'))",
+            "of result in verification.blocks.N: 'wid'; did",
+        ),
     ],
     ids=lambda text: text[:24],
 )

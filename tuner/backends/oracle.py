@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from tuner.backends import oracle_child
 from tuner.backends.base import Candidate, Mismatch, Problem
-from tuner.backends.simulator import compare, random_values
+from tuner.backends.checking import compare, random_values
 from tuner.kernel import MODULE, KernelSource, load_kernel
 from tuner.nki.record.tracing import trace
 from tuner.runtime.errors import TunerError

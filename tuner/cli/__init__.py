@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from tuner import __version__
+from tuner.cli.batch import batch
 from tuner.cli.calibrate import calibrate
+from tuner.cli.check import check
 from tuner.cli.common import INTERRUPTED
 from tuner.cli.files import best, export, lookup, show
 from tuner.cli.lint import lint
@@ -52,8 +54,8 @@ def cli() -> None:
     """
 
 
-_TUNING = (tune, measure, trace, verify, lint, calibrate, record, replay)
-_READING = (show, best, export, lookup, devices, spaces)
+_TUNING = (tune, batch, measure, trace, verify, lint, calibrate, record, replay)
+_READING = (show, best, export, check, lookup, devices, spaces)
 for _command in (*_TUNING, *_READING):
     cli.add_command(_command)
 

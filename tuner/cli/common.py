@@ -18,6 +18,7 @@ __all__ = [
     "error_of",
     "microseconds",
     "named_device",
+    "note_of",
     "recorded_time",
     "results_option",
     "settings",
@@ -122,6 +123,13 @@ def simulator_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def note_of(device: str) -> str:
+    """Returns what to know of a device's times; may be empty."""
+    from tuner.neuroncore import device as core
+
+    return core(device).note
 
 
 def settings(config: Mapping[str, Any]) -> str:

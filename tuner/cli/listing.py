@@ -37,7 +37,7 @@ def devices(name: str | None) -> None:
         ]
         table(None, columns, rows)
         return
-    device(name)
+    note = device(name).note
     rows = [
         [
             c.name,
@@ -49,6 +49,8 @@ def devices(name: str | None) -> None:
         for c in constants(name)
     ]
     table(name, ["constant", "value", "range", "how known", "source"], rows)
+    if note:
+        click.echo(f"note: {note}")
 
 
 @click.command(epilog="Example: nki-tuner spaces matmul --shape M=1024,K=4096,N=4096 --device trn2")
@@ -58,6 +60,7 @@ def devices(name: str | None) -> None:
 @device_option
 def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) -> None:
     """Lists search spaces, or the content of one."""
+    from tuner.runtime.rules import shown
     from tuner.space import bundled_spaces, find
 
     if name is None:
@@ -82,7 +85,11 @@ def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) 
     if definition.variants:
         words = [[n, " ".join(v), v[0]] for n, v in definition.variants.items()]
         table(None, ["variant of the workload", "values", "default"], words)
-    table(None, ["constraint", "why"], [[c.expr.text, c.why] for c in definition.rules.constraints])
+    table(
+        None,
+        ["constraint", "why"],
+        [[shown(c.expr.text), c.why] for c in definition.rules.constraints],
+    )
     if prepared is not None:
         space = prepared.space
         click.echo(

@@ -13,6 +13,7 @@ from tuner.cli.common import (
     INTERRUPTED,
     device_option,
     microseconds,
+    note_of,
     results_option,
     settings,
     simulator_options,
@@ -115,8 +116,9 @@ def tune(kernel: str, shape: str, **options: Any) -> int:
 class progress_shown:  # noqa: N801 - a context manager
     """A progress bar on a terminal, else a line now and then; both to standard error."""
 
-    def __init__(self, doing: str = "tuning") -> None:
+    def __init__(self, doing: str = "tuning", transient: bool = False) -> None:
         self._doing = doing
+        self._transient = transient
 
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
@@ -137,7 +139,7 @@ class progress_shown:  # noqa: N801 - a context manager
                 progress.TimeElapsedColumn(),
                 progress.TextColumn("{task.fields[eta]}"),
                 console=Console(stderr=True),
-                transient=False,
+                transient=self._transient,
             )
             self._bar.start()
             self._task = self._bar.add_task(
@@ -272,6 +274,8 @@ def _print(outcome: Outcome, options: Mapping[str, Any]) -> None:
         seconds = max(outcome.exhausting_s, 1.0)
         offer = f"all {count:,} configs would take about {seconds:.0f} s"
         rows.append(["exhausting", f"{offer}: --sampler exhaustive --trials {count}"])
+    if note := note_of(options["device"]):
+        rows.append(["note", note])
     rows.append(["results", f"{outcome.database}, study {outcome.study}"])
     if outcome.interrupted:
         rows.append(["next", "interrupted: the same command with --resume goes on"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tuner.backends import Status
@@ -25,7 +25,7 @@ class Filter:
     kernel: str | None = None
     shape: str | None = None
     device: str | None = None
-    study: int | None = None
+    study: int | Collection[int] | None = None
 
     def takes(self, study: Study) -> bool:
         """Whether a study is among them."""
@@ -33,7 +33,7 @@ class Filter:
             self.kernel in (None, study.info.kernel)
             and (self.shape is None or _sizes(self.shape, study) == study.info.sizes)
             and self.device in (None, study.info.device)
-            and self.study in (None, study.id)
+            and (self.study is None or study.id in _numbers(self.study))
         )
 
     def __str__(self) -> str:
@@ -45,6 +45,10 @@ def _sizes(shape: str, study: Study) -> dict[str, int | str]:
     """Returns the sizes of a text as a study of that kernel has them."""
     variants = study.info.rules.get("kernel", {}).get("variants", {})
     return without_defaults(variants, parse_sizes(shape))
+
+
+def _numbers(study: int | Collection[int]) -> Collection[int]:
+    return [study] if isinstance(study, int) else study
 
 
 @dataclass(frozen=True)

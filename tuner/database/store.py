@@ -208,11 +208,12 @@ class Store:
                 for config, m in done
             ]
 
-    def restate(self, study: int, command: str) -> None:
-        """Replaces the command that repeats a study: one with more trials, say."""
+    def restate(self, study: int, command: str, settings: Mapping[str, Any]) -> None:
+        """Replaces command and settings of a study that goes on: it has more trials, say."""
         with _readable_errors(self.path), self._connection:
             self._connection.execute(
-                "UPDATE studies SET command = ? WHERE id = ?", (command, study)
+                "UPDATE studies SET command = ?, settings = ?, finished_at = NULL WHERE id = ?",
+                (command, json.dumps(dict(settings)), study),
             )
 
     def finish(self, study: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,7 +66,8 @@ def export(
     kernel: str | None = None,
     shape: str | None = None,
     device: str | None = None,
-    study: int | None = None,
+    study: int | Collection[int] | None = None,
+    command: str = "",
 ) -> Exported:
     """Writes the best config of every workload in a results folder as a table.
 
@@ -76,7 +77,8 @@ def export(
         kernel: Takes this kernel only.
         shape: Takes this workload only, e.g. "M=1024,K=4096,N=4096".
         device: Takes this device only.
-        study: Takes this study only.
+        study: Takes this study only, or these.
+        command: The command that makes the table anew; it is written into it.
 
     Returns:
         What was written and what was left out.
@@ -93,7 +95,7 @@ def export(
             raise TunerError(f"{store.path}: no correct trial to export")
     newest = {best.study.info.kernel: best.study for best in sorted(found, key=_created)}
     current = [best for best in found if _version(best.study) == _version(newest[_kernel(best)])]
-    _write(Path(output), _table(current))
+    _write(Path(output), _table(current, command))
     return Exported(tuple(current), tuple(best for best in found if best not in current))
 
 
@@ -118,13 +120,15 @@ def _version(study: Study) -> tuple[Any, Any]:
     return _rules_of(study), study.info.fingerprint.get("kernel_hash")
 
 
-def _table(found: Sequence[Best]) -> dict[str, Any]:
+def _table(found: Sequence[Best], command: str) -> dict[str, Any]:
+    by_age = sorted(found, key=_created)  # the newest knows most facts of a device
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"command": command} if command else {}),
         "kernels": {_kernel(best): _rules_of(best.study) for best in found},
-        "devices": {best.study.info.device: best.study.info.rules["device"] for best in found},
+        "devices": {best.study.info.device: best.study.info.rules["device"] for best in by_age},
         "records": [_record(best) for best in found],
     }
 

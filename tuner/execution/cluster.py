@@ -46,13 +46,20 @@ class RayExecutor:
         address: "local" starts Ray on this machine; else the address of a cluster ("auto" finds
             one), which then runs the kernel's code.
         timeout_s: Wall-clock seconds that one candidate may take.
+        session: Ray as several executors use it, one after the other; then `address` means nothing,
+            and idle workers are left to the next executor instead of being ended.
 
     Raises:
         TunerError: Ray cannot be reached, or a worker runs other code than this process.
     """
 
     def __init__(
-        self, problem: Problem, workers: int = 2, address: str = LOCAL, timeout_s: float = 60.0
+        self,
+        problem: Problem,
+        workers: int = 2,
+        address: str = LOCAL,
+        timeout_s: float = 60.0,
+        session: Session | None = None,
     ) -> None:
         capabilities = make_backend(problem).capabilities()
         self._batch, self._kind = capabilities.batch, capabilities.kind
@@ -62,14 +69,16 @@ class RayExecutor:
         self._deaths: Counter[int] = Counter()
         self._ready: list[Measurement] = []
         self._workers: list[_Worker] = []
-        self._session = Session(address, workers)
+        self._shared = session is not None
+        self._session = session or Session(address, workers)
         try:
-            actors = [_actor() for _ in range(workers)]
-            for actor in actors:
-                self._greet(actor)
-            self._workers = [_Worker(actor) for actor in actors]
+            for _ in range(workers):
+                idle = self._session.idle
+                self._workers.append(_Worker(idle.pop() if idle else _actor()))
+            for worker in self._workers:
+                self._greet(worker.actor)
         except BaseException:
-            self.close()
+            self._end(reuse=False)
             raise
 
     @property
@@ -106,12 +115,19 @@ class RayExecutor:
         return done
 
     def close(self) -> None:
-        """Kills the workers, and Ray where this started it."""
+        """Ends the workers, and Ray where this started it; idle ones of a shared session stay."""
+        self._end(reuse=self._shared)
+
+    def _end(self, reuse: bool) -> None:
         self._backlog.clear()
         for worker in self._workers:
-            _kill(worker.actor)
+            if reuse and not worker.outstanding:
+                self._session.idle.append(worker.actor)
+            else:
+                _kill(worker.actor)
         self._workers = []
-        self._session.close()
+        if not self._shared:
+            self._session.close()
 
     def _greet(self, actor: Any) -> None:
         import ray

@@ -21,6 +21,9 @@ class Session:
     """Ray, started here for `address` "local", else connected to.
 
     A session that the caller has already is used as it is and left running.
+
+    Attributes:
+        idle: Workers (actors) that executors left for the next one.
     """
 
     def __init__(self, address: str, workers: int) -> None:
@@ -28,6 +31,7 @@ class Session:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
+        self.idle: list[Any] = []
         self._owned = not ray.is_initialized()
         if not self._owned:
             return
@@ -59,9 +63,11 @@ class Session:
             ) from None
 
     def close(self) -> None:
-        """Ends what this started."""
+        """Ends what this started, and the idle workers."""
         import ray
 
+        while self.idle:
+            ray.kill(self.idle.pop())
         if self._owned:
             ray.shutdown()
             self._empty.cleanup()

@@ -1,21 +1,30 @@
 """Tuning jobs: a study for one workload on one device by one backend, from space to record."""
 
+from tuner.job.batches import Batch, BatchProgress, Done, batch
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.recording import MAX_CONFIGS, Recorded, record
 from tuner.job.replaying import Replay, replay
 from tuner.job.run import tune
 from tuner.job.settings import SERIAL, VERIFY, Job, Prepared, prepare
+from tuner.job.staleness import Checked, Stale, check
 
 __all__ = [
     "MAX_CONFIGS",
     "SERIAL",
     "VERIFY",
+    "Batch",
+    "BatchProgress",
+    "Checked",
+    "Done",
     "Job",
     "Outcome",
     "Prepared",
     "Progress",
     "Recorded",
     "Replay",
+    "Stale",
+    "batch",
+    "check",
     "prepare",
     "record",
     "replay",

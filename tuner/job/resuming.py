@@ -5,39 +5,81 @@ from __future__ import annotations
 from typing import Any
 
 from tuner.database import Store, Study, StudyInfo
+from tuner.job.changes import HASHES, changed, differences
+from tuner.job.settings import ENDS
 from tuner.job.warm_start import SETTING
 from tuner.runtime.errors import TunerError
 
-__all__ = ["find_study"]
+__all__ = ["changes", "find_study", "finished_study", "has_study"]
 
 
 def find_study(store: Store, info: StudyInfo) -> Study:
-    """Returns the newest study that was started as `info` would be, and states its command anew.
+    """Returns the newest study that was started as `info` would be, and states anew its command and
+    what ends it.
 
     Raises:
         TunerError: There is none; says what differs from the newest study of the workload.
     """
-    mine = [study for study in store.studies() if study.info.key == info.key]
-    if not mine:
-        raise TunerError(
-            f"nothing to resume: {store.path} has no study of {info.kernel} {info.shape} "
-            f"{info.dtype} on {info.device}"
-        )
-    now = _identity(info)
-    then = [_identity(study.info) for study in mine]
-    if now not in then:
-        old = then[-1]
-        names = [name for name in {**old, **now} if old.get(name) != now.get(name)]
+    same = _same(store, info)
+    if not same:
+        mine = _of_workload(store, info)
+        if not mine:
+            raise TunerError(
+                f"nothing to resume: {store.path} has no study of {info.kernel} {info.shape} "
+                f"{info.dtype} on {info.device}"
+            )
+        old, now = _identity(mine[-1].info), _identity(info)
+        names = differences(old, now)
         told = ", ".join(f"{name} was {old.get(name)}, is {now.get(name)}" for name in names)
         raise TunerError(
             f"cannot resume study {mine[-1].id}: {told}; start a new one without --resume"
         )
-    study = next(s for s, found in zip(mine[::-1], then[::-1], strict=True) if found == now)
-    store.restate(study.id, info.command)
+    study = same[-1]
+    store.restate(study.id, info.command, {**study.info.settings, **_ends(info)})
     return study
+
+
+def finished_study(store: Store, info: StudyInfo) -> Study | None:
+    """Returns the newest study that is what `info` would be, to its end; None if there is none."""
+    for study in reversed(_same(store, info)):
+        if study.finished_at is not None and _ends(study.info) == _ends(info):
+            return study
+    return None
+
+
+def has_study(store: Store, info: StudyInfo) -> bool:
+    """Whether `find_study` would find one."""
+    return bool(_same(store, info))
+
+
+def changes(store: Store, info: StudyInfo) -> tuple[str, ...]:
+    """Returns what changed in our files since the newest study that is otherwise what `info` would
+    be; empty if there is none.
+    """
+
+    def asked(of: StudyInfo) -> dict[str, Any]:
+        return {name: value for name, value in _identity(of).items() if name not in HASHES}
+
+    for study in reversed(_of_workload(store, info)):
+        if asked(study.info) == asked(info):
+            return changed(study.info.fingerprint, info.fingerprint)
+    return ()
+
+
+def _of_workload(store: Store, info: StudyInfo) -> list[Study]:
+    return [study for study in store.studies() if study.info.key == info.key]
+
+
+def _same(store: Store, info: StudyInfo) -> list[Study]:
+    now = _identity(info)
+    return [study for study in _of_workload(store, info) if _identity(study.info) == now]
 
 
 def _identity(info: StudyInfo) -> dict[str, Any]:
     """What its times and its proposals depend on, but its seeds, which it keeps."""
     every = {**info.fingerprint, **info.settings}
-    return {name: value for name, value in every.items() if name != SETTING}
+    return {name: value for name, value in every.items() if name not in (SETTING, ENDS)}
+
+
+def _ends(info: StudyInfo) -> dict[str, Any]:
+    return {name: value for name, value in info.settings.items() if name == ENDS}

@@ -14,7 +14,7 @@ from typing import Any
 
 from tuner.backends import REPLAY, Candidate, Measurement, Problem, Repeats, Status
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
-from tuner.execution import Executor, RayExecutor, SerialExecutor
+from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
@@ -28,7 +28,7 @@ from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import EXHAUSTIVE, GUIDED, Search
 
-__all__ = ["tune"]
+__all__ = ["look_up", "run_job", "tune"]
 
 POLL_S = 0.25
 
@@ -62,20 +62,43 @@ def tune(
     for name in settings:
         if name not in names:
             raise unknown("setting of a job:", name, names)
-    prepared = prepare(Job(kernel, shape, **settings))
-    if prepared.job.resume and not database_path(prepared.job.results).is_file():
-        raise TunerError(f"nothing to resume: there is no {database_path(prepared.job.results)}")
+    return run_job(Job(kernel, shape, **settings), progress)
+
+
+def run_job(
+    job: Job, progress: Callable[[Progress], None] | None = None, session: Session | None = None
+) -> Outcome:
+    """Runs a tuning job as `tune` does.
+
+    Args:
+        job: The job.
+        progress: Called whenever trials come back.
+        session: Ray and its idle workers, where several jobs share them.
+    """
+    prepared, prior = look_up(job)
+    if job.resume and not database_path(job.results).is_file():
+        raise TunerError(f"nothing to resume: there is no {database_path(job.results)}")
+    name = "-".join(prepared.info.key)
+    with (
+        locked(job.results, name),
+        Store(job.results, create=True, durable=job.backend != REPLAY) as store,
+    ):
+        return _Run(prepared, store, progress or (lambda _: None), prior, session).run()
+
+
+def look_up(job: Job) -> tuple[Prepared, Prior | None]:
+    """Looks up everything that a job names, and its prior.
+
+    Raises:
+        TunerError: A name, size or file in it is wrong.
+    """
+    prepared = prepare(job)
     info = prepared.info
     prior = find_prior(prepared.job.prior, prepared.problem, info.kind, prepared.space)
-    if prior is not None:
-        info = dataclasses.replace(info, settings={**info.settings, **prior.settings})
-        prepared = dataclasses.replace(prepared, info=info)
-    name = "-".join(info.key)
-    with (
-        locked(prepared.job.results, name),
-        Store(prepared.job.results, create=True, durable=prepared.job.backend != REPLAY) as store,
-    ):
-        return _Run(prepared, store, progress or (lambda _: None), prior).run()
+    if prior is None:
+        return prepared, None
+    info = dataclasses.replace(info, settings={**info.settings, **prior.settings})
+    return dataclasses.replace(prepared, info=info), prior
 
 
 @dataclass
@@ -86,6 +109,7 @@ class _Run:
     store: Store
     report: Callable[[Progress], None]
     prior: Prior | None = None
+    session: Session | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     known: dict[str, Trial] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
@@ -148,7 +172,7 @@ class _Run:
         job = self.prepared.job
         if job.ray == SERIAL:
             return SerialExecutor(problem)
-        return RayExecutor(problem, job.workers, job.ray, job.timeout_s)
+        return RayExecutor(problem, job.workers, job.ray, job.timeout_s, self.session)
 
     def _start(self) -> Study:
         info = self.prepared.info

@@ -20,17 +20,22 @@ from tuner.search import DEFAULT, full_name
 from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
 
 __all__ = [
+    "ENDS",
     "SERIAL",
     "VERIFY",
     "Job",
     "Prepared",
+    "fingerprint",
     "noise_options",
+    "option_words",
     "other_options",
     "prepare",
     "repeat_settings",
 ]
 
 SERIAL = "serial"
+ENDS = "ends"
+"""Setting of a study: what ends it; it goes on with other ones."""
 VERIFY = ("none", "best", "all")
 MAX_REPEATS = 1000
 """More tell a median no better than anybody needs, and their statistics take longer than they."""
@@ -176,19 +181,8 @@ def prepare(job: Job) -> Prepared:
     workload = definition.workload(sizes, job.dtype)
     core = device(job.device)
     space = SearchSpace(definition.rules, definition.scope(workload, core.facts()))
-    problem = Problem(
-        kernel=read_kernel(definition.kernel_file, definition.entry, definition.reference),
-        arguments=definition.arguments(workload),
-        **on_device(job.device),  # type: ignore[arg-type]
-        backend=job.backend,
-        reference=definition.reference,
-        variants=definition.variants_of(workload),
-        options={
-            "policy": job.policy,
-            "cores_busy": job.cores_busy,
-            "on_overflow": job.on_overflow,
-            **noise_options(job),
-        },
+    problem = _problem(
+        job, definition, definition.arguments(workload), definition.variants_of(workload)
     )
     backend = make_backend(problem)
     flops = definition.flops_of(workload)
@@ -200,14 +194,57 @@ def prepare(job: Job) -> Prepared:
         device=core.name,
         backend=job.backend,
         kind=backend.capabilities().kind,
-        fingerprint={**backend.fingerprint(), "space_hash": definition.space_hash},
+        fingerprint=_fingerprint(backend, definition),
         rules={"kernel": table_kernel(definition), "device": core.facts()},
         default=space.config(space.default),
-        settings={"seed": job.seed, "sampler": job.sampler} | repeat_settings(job, backend),
+        settings={"seed": job.seed, "sampler": job.sampler, ENDS: _ends(job)}
+        | repeat_settings(job, backend),
         command=_command(job, workload),
         roofline_us=core.roofline_us(flops, moved, DTYPE_BYTES[workload.dtype]),
     )
     return Prepared(job, definition, workload, space, problem, info)
+
+
+def fingerprint(job: Job) -> dict[str, Any]:
+    """Returns the fingerprint that a job's study would have now.
+
+    Raises:
+        TunerError: A name or file in the job is wrong; its sizes are not looked at.
+    """
+    definition = find(job.kernel)
+    return _fingerprint(make_backend(_problem(job, definition, (), {})), definition)
+
+
+def _fingerprint(backend: Backend, definition: Definition) -> dict[str, Any]:
+    return {**backend.fingerprint(), "space_hash": definition.space_hash}
+
+
+def _problem(
+    job: Job,
+    definition: Definition,
+    arguments: tuple[Argument, ...],
+    variants: Mapping[str, str],
+) -> Problem:
+    return Problem(
+        kernel=read_kernel(definition.kernel_file, definition.entry, definition.reference),
+        arguments=arguments,
+        **on_device(job.device),  # type: ignore[arg-type]
+        backend=job.backend,
+        reference=definition.reference,
+        variants=variants,
+        options={
+            "policy": job.policy,
+            "cores_busy": job.cores_busy,
+            "on_overflow": job.on_overflow,
+            **noise_options(job),
+        },
+    )
+
+
+def _ends(job: Job) -> dict[str, Any]:
+    return {
+        name: getattr(job, name) for name in ("trials", "max_s", "target_us", "patience", "verify")
+    }
 
 
 def noise_options(job: Job) -> dict[str, Any]:
@@ -231,11 +268,18 @@ def _command(job: Job, workload: Workload) -> str:
 
 def other_options(job: Job, stated: Collection[str]) -> list[str]:
     """Returns the command line's options for what is neither `stated` nor the default."""
+    fields = [field for field in dataclasses.fields(Job) if field.name not in stated]
+    values = {field.name: getattr(job, field.name) for field in fields}
+    return option_words({f.name: values[f.name] for f in fields if values[f.name] != f.default})
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Returns options as the command line takes them."""
     words = []
-    for field in dataclasses.fields(Job):
-        value = getattr(job, field.name)
-        if field.name in stated or value == field.default:
-            continue
-        option = field.name.replace("_", "-")
-        words += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
+    for name, value in options.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
     return words

@@ -213,12 +213,14 @@ class _Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hbm: Hbm
     kernel: Kernel
     error: Error
+    note: str = ""
 
 
 class Device(_Device, frozen=True, forbid_unknown_fields=True):
     """One NeuronCore: `device("trn2").tensor.contraction_max` and so on, units in the names.
 
     Attributes:
+        note: What to know of its times, a sentence without its dot; may be empty.
         constants: The same values with tag, source and range, as its file gives them.
     """
 
@@ -252,10 +254,11 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
         return 2 * self.tensor.rows * self.tensor.columns * self.clock.tensor_ghz / passes
 
     def roofline_us(self, flops: float, moved_bytes: float, dtype_bytes: int) -> float:
-        """The time no kernel can beat: arithmetic at peak or bytes at peak bandwidth, in
-        microseconds.
+        """The time no kernel can beat: arithmetic at the rate that TensorE sustains or bytes at
+        peak bandwidth, in microseconds.
         """
-        arithmetic = flops / self.peak_flops_per_ns(dtype_bytes)
+        sustained = self.tensor.sustained_factor * self.peak_flops_per_ns(dtype_bytes)
+        arithmetic = flops / sustained
         return max(arithmetic, moved_bytes / self.bytes_per_ns) / 1000
 
     @property
@@ -264,7 +267,10 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
         return GENERATIONS[self.core]
 
     def facts(self) -> dict[str, int | float | bool | str]:
-        """The values that search spaces may use as `device.<name>`."""
+        """The values that search spaces may use as `device.<name>`; tables carry them, with the
+        note where there is one.
+        """
+        note = {"note": self.note} if self.note else {}
         return {
             "name": self.name,
             "generation": self.generation,
@@ -274,6 +280,7 @@ class Device(_Device, frozen=True, forbid_unknown_fields=True):
             "psum_banks": self.psum.banks,
             "psum_bank_bytes_per_partition": self.psum.bank_bytes_per_partition,
             "moving_free_max": self.tensor.moving_free_max,
+            **note,
         }
 
 
@@ -281,7 +288,8 @@ def device(name: str) -> Device:
     """Returns a device: a shipped one by its name, one of the user's by the path of its file.
 
     A file states `inherits = "trn2"` (a shipped name, or a path from the file's folder) and the
-    constants that differ, each with value, tag, source and, where calibration may look, range.
+    constants that differ, each with value, tag, source and, where calibration may look, range. It
+    may have a `note`.
 
     Raises:
         TunerError: There is no such device, or something in its file is wrong.
@@ -326,7 +334,7 @@ def device_from_source(text: str, name: str) -> Device:
 def _device(file: DeviceFile, label: str) -> Device:
     if file.core not in GENERATIONS:
         raise unknown(f"core in device file {label}:", file.core, GENERATIONS)
-    data: dict[str, Any] = {"name": file.name, "core": file.core}
+    data: dict[str, Any] = {"name": file.name, "core": file.core, "note": file.note}
     for constant in file.constants:
         section, _, key = constant.name.partition(".")
         data.setdefault(section, {})[key] = constant.value

@@ -34,6 +34,7 @@ __all__ = [
 _FOLDER = Path(__file__).resolve().parent / "devices"
 SUFFIX = ".toml"
 TAGS = {"D": "documented", "M": "measured", "R": "derived", "A": "assumed"}
+_WORDS = ("core", "inherits", "note")
 _ENTRY = ("value", "tag", "source", "range")
 _MAY_BE_ZERO = ("_ns", "_us", "_cycles", "_percent", "_threshold", "run_bytes_min")
 _LARGEST = 1e9
@@ -58,11 +59,13 @@ class DeviceFile:
         name: The device's name: the stem of the file.
         core: The NeuronCore's version.
         constants: In the order of the file, those of its parent first.
+        note: What to know of its times, a sentence without its dot; may be empty.
     """
 
     name: str
     core: str
     constants: tuple[Constant, ...]
+    note: str = ""
 
 
 def device_names() -> list[str]:
@@ -101,7 +104,8 @@ def parse(text: str, name: str, known: Iterable[str]) -> DeviceFile:
 
 def text_of(file: DeviceFile) -> str:
     """Returns the text of a device file that states every constant and inherits nothing."""
-    return f"core = {quoted(file.core)}\n{constants_text(file.constants)}"
+    note = f"note = {quoted(file.note)}\n" if file.note else ""
+    return f"core = {quoted(file.core)}\n{note}{constants_text(file.constants)}"
 
 
 def constants_text(constants: Iterable[Constant]) -> str:
@@ -171,7 +175,7 @@ def _resolved(
     heirs: tuple[Path, ...],
 ) -> DeviceFile:
     """Checks a file's content and adds what it inherits; paths in it begin at `folder`."""
-    core, parent = _word(data, "core", label), None
+    core, note, parent = _word(data, "core", label), _word(data, "note", label), None
     if (inherits := _word(data, "inherits", label)) is not None:
         if is_file(inherits):
             if folder is None:
@@ -182,14 +186,16 @@ def _resolved(
         if parent is None:
             raise TunerError(f"{label}: needs core = ... or inherits = ..., as in 'trn2'")
         core = parent.core
+    if note is None and parent is not None and parent.core == core:
+        note = parent.note
     found: dict[str, Constant] = {}
     if parent is not None:
         found = {c.name: _inherited(c, parent, core) for c in parent.constants}
     for section, entries in data.items():
-        if section in ("core", "inherits"):
+        if section in _WORDS:
             continue
         if not isinstance(entries, dict):
-            raise unknown(f"key in {label}:", section, ["core", "inherits", *_sections(known)])
+            raise unknown(f"key in {label}:", section, [*_WORDS, *_sections(known)])
         for key, entry in entries.items():
             stated = f"{section}.{key}"
             if stated not in known:
@@ -198,7 +204,7 @@ def _resolved(
     missing = [each for each in known if each not in found]
     if missing:
         raise TunerError(f"{label}: without inherits it needs every constant, lacks {missing[0]}")
-    return DeviceFile(name, core, tuple(found.values()))
+    return DeviceFile(name, core, tuple(found.values()), note or "")
 
 
 def _sections(known: Iterable[str]) -> list[str]:

@@ -21,7 +21,6 @@ from tuner.neuroncore.schedule.timeline import Timeline, parameters, timeline
 
 __all__ = [
     "ENGINES",
-    "MODEL_VERSION",
     "Prediction",
     "predict",
     "run",
@@ -29,9 +28,6 @@ __all__ = [
     "simulate",
     "start_us",
 ]
-
-MODEL_VERSION = 2
-"""Part of every fingerprint: raised whenever the model gives another time for some program."""
 
 ENGINES = ("TensorE", "VectorE", "ScalarE", "GpSimdE", "DMA")
 

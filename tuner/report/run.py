@@ -13,8 +13,9 @@ from tuner.neuroncore import Device, Policy
 from tuner.neuroncore.compiler.memory import MemoryPlan
 from tuner.neuroncore.program import Engine, Program
 from tuner.neuroncore.schedule.timeline import Timeline
-from tuner.neuroncore.simulation import ENGINES, MODEL_VERSION, Prediction, predict, sensitivity_us
+from tuner.neuroncore.simulation import ENGINES, Prediction, predict, sensitivity_us
 from tuner.neuroncore.stalls import FINISHED, RAMP, TABLE, Waits, bound_by, stalls_us, waits
+from tuner.nki.hashing import model_hash
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Run", "largest_stall", "observe"]
@@ -83,7 +84,7 @@ class Run:
             "device": self.device.name,
             "policy": self.policy.name,
             "cores_busy": self.cores_busy,
-            "model_version": MODEL_VERSION,
+            "model_hash": model_hash(),
             "latency_us": self.prediction.latency_us,
             "launch_us": self.prediction.launch_us,
             "error_percent": self.prediction.error_percent,

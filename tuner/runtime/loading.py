@@ -92,7 +92,10 @@ def _table(path: str, data: Mapping[str, Any]) -> Table:
             if not isinstance(value, Value):
                 raise TunerError(f"records[{i}].config: {key}={value!r} is no plain value")
         records.append(record)
-    return Table(path, kernels, devices, tuple(records))
+    command = data.get("command", "")
+    if not isinstance(command, str):
+        raise TunerError(f"command: {command!r} is no text")
+    return Table(path, kernels, devices, tuple(records), command)
 
 
 def _kernel(name: str, data: Mapping[str, Any]) -> Kernel:

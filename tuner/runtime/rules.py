@@ -23,6 +23,7 @@ __all__ = [
     "Scope",
     "Value",
     "distance",
+    "shown",
 ]
 
 Value = int | float | bool | str
@@ -47,6 +48,7 @@ DTYPE_BYTES = {
     "bool": 1,
 }
 
+MAX_SHOWN = 120
 CHANGE_COST = 0.25
 MAX_EXPANSIONS = 20_000
 
@@ -77,6 +79,14 @@ class Constraint:
 
     expr: Expression
     why: str
+
+    def __str__(self) -> str:
+        return f"{shown(self.expr.text)!r}: {self.why}"
+
+
+def shown(text: str) -> str:
+    """An expression as messages show it: a long one is cut."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 4]} ..."
 
 
 def distance(parameter: Parameter, a: Value, b: Value) -> float:
@@ -151,7 +161,7 @@ class Rules:
                 if changed
                 else ""
             )
-            raise TunerError(f"config breaks {broken.expr.text!r}: {broken.why}{hint}")
+            raise TunerError(f"config breaks {broken}{hint}")
         return config
 
     def nearest_legal(self, start: Mapping[str, Value], scope: Scope) -> Config | None:

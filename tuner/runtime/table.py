@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import DTYPE_BYTES, Config, Rules, Value
@@ -136,12 +136,17 @@ class _Question:
 
 @dataclass
 class Table:
-    """Tuned configs of one file. Lookups are thread-safe and remembered."""
+    """Tuned configs of one file. Lookups are thread-safe and remembered.
+
+    Attributes:
+        command: The command that makes the whole table anew; empty where it is not known.
+    """
 
     path: str
     kernels: Mapping[str, Kernel]
     devices: Mapping[str, Mapping[str, Value]]
     records: tuple[Record, ...]
+    command: str = ""
     _answers: dict[Any, Answer] = field(default_factory=dict, repr=False)
     _groups: dict[tuple[str, str, str], list[Record]] = field(default_factory=dict, repr=False)
     _exact: dict[tuple[Any, ...], list[Record]] = field(default_factory=dict, repr=False)
@@ -208,11 +213,22 @@ class Table:
         max_distance: float,
     ) -> Answer:
         asked = self._question(name, sizes, dtype, device)
+        answer = self._answer(asked, backend, expect, max_distance)
+        note = self.devices[asked.device].get("note")
+        return replace(answer, why=f"{answer.why}; note: {note}") if note else answer
+
+    def _answer(
+        self,
+        asked: _Question,
+        backend: str | None,
+        expect: Mapping[str, Any],
+        max_distance: float,
+    ) -> Answer:
         if backend is not None and all(r.backend != backend for r in self.records):
             raise unknown(
                 "backend in this table:", backend, sorted({r.backend for r in self.records})
             )
-        group = (name, asked.dtype, asked.device)
+        group = (asked.kernel.name, asked.dtype, asked.device)
         notes: list[str] = []
         for record in self._exact.get((*group, *asked.sizes.items()), ()):
             if backend in (None, record.backend) and _fits(record, expect, asked, notes):

@@ -18,8 +18,15 @@ import msgspec
 from tuner import bundled
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
-from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Parameter, Rules, Value
+from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Rules, Value
 from tuner.runtime.sizes import Variants, dims_of, variant_values
+from tuner.space.checks import (
+    RESERVED,
+    check_names,
+    make_parameters,
+    make_variants,
+    parse_expression,
+)
 from tuner.space.terms import Terms
 from tuner.space.workload import Argument, ArgumentSpec, Workload
 
@@ -27,15 +34,11 @@ __all__ = [
     "Definition",
     "bundled_spaces",
     "find",
-    "make_parameters",
-    "parse_expression",
     "read",
     "space_argument",
 ]
 
 MAX_FILE_BYTES = 1 << 20
-MAX_VALUES = 1000
-RESERVED = {"dtype", "device", "backend", "expect", "max_distance", "kernel", "dtype_bytes"}
 
 
 class _Kernel(msgspec.Struct, forbid_unknown_fields=True):
@@ -216,24 +219,30 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     dims = tuple(file.workload.dims)
     if not dims or len(set(dims)) != len(dims):
         raise TunerError("workload.dims: expected at least one dim, each once")
-    _check_names(file)
+    check_names(
+        dims, file.workload.variants, file.parameters, keywords_besides=file.workload.inputs
+    )
     for dtype in file.workload.dtypes:
         if dtype not in DTYPE_BYTES:
             raise unknown("dtype in workload.dtypes:", dtype, DTYPE_BYTES)
     if not file.workload.dtypes or not file.workload.inputs or not file.workload.outputs:
         raise TunerError("workload: expected at least one dtype, one input and one output")
-    variants = _variants(file.workload.variants)
+    variants = make_variants(file.workload.variants)
     sizes = {*dims, *variants, "dtype_bytes"}
     terms = Terms(file.terms, sizes | set(file.parameters) | RESERVED)
     entries = {
         name: (p.values, p.default, None if p.when is None else terms.put_in(p.when))
         for name, p in file.parameters.items()
     }
-    parameters = make_parameters(entries, sizes | {"device.*"})
-    names = {parameter.name for parameter in parameters}
-    known = sizes | names | {"device.*"}
+    parameters = make_parameters(entries, sizes | {"device.*"}, variants)
+    known = sizes | {parameter.name for parameter in parameters}
+    choices = {**variants, **{parameter.name: parameter.values for parameter in parameters}}
+
+    def parsed(text: str, where: str, names: set[str]) -> Expression:
+        return parse_expression(terms.put_in(text), where, names, choices)
+
     constraints = tuple(
-        Constraint(parse_expression(terms.put_in(c.expr), f"constraints[{i}].expr", known), c.why)
+        Constraint(parsed(c.expr, f"constraints[{i}].expr", known | {"device.*"}), c.why)
         for i, c in enumerate(file.constraints)
     )
     if set(file.verification.blocks) != set(dims):
@@ -250,9 +259,9 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
         variants=variants,
         inputs=_tensors(file.workload.inputs, dims, variants),
         outputs=_tensors(file.workload.outputs, dims, variants),
-        flops=parse_expression(terms.put_in(file.workload.flops), "workload.flops", sizes),
+        flops=parsed(file.workload.flops, "workload.flops", sizes),
         blocks={
-            dim: parse_expression(terms.put_in(text), f"verification.blocks.{dim}", sizes | names)
+            dim: parsed(text, f"verification.blocks.{dim}", known)
             for dim, text in file.verification.blocks.items()
         },
         rules=Rules(parameters, constraints),
@@ -260,88 +269,10 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
     )
 
 
-def _check_names(file: _File) -> None:
-    """Dims, variants and parameters are asked for by name together; all but dims are keywords of
-    the kernel, as inputs are.
-    """
-    kinds: dict[str, str] = {}
-    for kind, names in (
-        ("a dim", file.workload.dims),
-        ("a variant", file.workload.variants),
-        ("a parameter", file.parameters),
-    ):
-        for name in names:
-            if not name.isidentifier() or name in RESERVED:
-                raise TunerError(f"{name!r} cannot be the name of a dim, variant or parameter")
-            if name in kinds:
-                raise TunerError(f"{name!r} is both {kinds[name]} and {kind}")
-            kinds[name] = kind
-    for name in file.workload.inputs:
-        if kinds.get(name, "a dim") != "a dim":
-            raise TunerError(f"{name!r} is both an input and {kinds[name]}")
-
-
-def _variants(entries: Mapping[str, list[str]]) -> Variants:
-    for name, words in entries.items():
-        where = f"workload.variants.{name}"
-        if not words or len(set(words)) != len(words):
-            raise TunerError(f"{where}: expected at least one word, each once")
-        for word in words:
-            if not word.isidentifier():
-                raise TunerError(f"{where}: {word!r} is no word of letters, digits and _")
-    return {name: tuple(words) for name, words in entries.items()}
-
-
 def _tensors(
     entries: Mapping[str, str | list[str]], dims: Sequence[str], variants: Variants
 ) -> tuple[ArgumentSpec, ...]:
     return tuple(ArgumentSpec.parse(name, text, dims, variants) for name, text in entries.items())
-
-
-def make_parameters(
-    entries: Mapping[str, tuple[Sequence[Value], Value, str | None]], scope: set[str]
-) -> tuple[Parameter, ...]:
-    """Checks parameters, given by name as values, default and `when`; numbers are sorted.
-
-    Args:
-        entries: The parameters, in order.
-        scope: Names that a `when` may use besides the parameters before.
-
-    Raises:
-        TunerError: Names the parameter and what was expected.
-    """
-    if not entries:
-        raise TunerError("parameters: expected at least one")
-    parameters: list[Parameter] = []
-    for name, (listed, default, condition) in entries.items():
-        where = f"parameters.{name}"
-        kinds = {type(value) for value in listed}
-        if not 1 <= len(listed) <= MAX_VALUES or len(kinds) != 1:
-            raise TunerError(f"{where}.values: expected 1 to {MAX_VALUES} values of one type")
-        if len(set(listed)) != len(listed):
-            raise TunerError(f"{where}.values: a value stands twice")
-        if default not in listed or type(default) not in kinds:
-            raise TunerError(f"{where}.default: {default!r} is none of its values {listed}")
-        values: list[Value] = list(listed)
-        if kinds <= {int, float}:
-            values.sort(key=float)
-        earlier = scope | {parameter.name for parameter in parameters}
-        when = None if condition is None else parse_expression(condition, f"{where}.when", earlier)
-        parameters.append(Parameter(name, tuple(values), default, when))
-    return tuple(parameters)
-
-
-def parse_expression(text: str, where: str, known: set[str]) -> Expression:
-    """Parses a text that may use the `known` names, where `device.*` stands for all of these.
-
-    Raises:
-        TunerError: It is no expression, or uses another name.
-    """
-    expression = Expression(text, where)
-    for name in sorted(expression.names):
-        if name not in known and (not name.startswith("device.") or "device.*" not in known):
-            raise unknown(f"name in {where}:", name, sorted(known))
-    return expression
 
 
 def _kernel_file(space: Path, name: str) -> Path:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import CHANGE_COST, Config, Constraint, Parameter, Rules, Scope, Value
+from tuner.space.checks import make_parameters, parse_expression
 from tuner.space.codes import INACTIVE, Bools, Codes, Ints, Radix, Rows, lookup
-from tuner.space.definition import make_parameters, parse_expression
 from tuner.space.enumeration import enumerate_codes
 from tuner.space.neighbourhood import Neighbourhood, nearest_row
 
@@ -137,11 +137,11 @@ class SearchSpace:
             )
             for name, choices in values.items()
         }
-        parameters = make_parameters(entries, set())
+        parameters = make_parameters(entries, set(), {})
         listed = []
         for number, text in enumerate(constraints):
             where = f"constraints[{number}]"
-            listed.append(Constraint(parse_expression(text, where, set(values)), where))
+            listed.append(Constraint(parse_expression(text, where, set(values), values), where))
         return cls(Rules(parameters, tuple(listed)), {})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -261,11 +261,7 @@ class SearchSpace:
 
     def _why_empty(self) -> str:
         broken = self.rules.broken(self.rules.complete({}, self.scope), self.scope)
-        return (
-            "the constraints exclude each other"
-            if broken is None
-            else f"{broken.expr.text!r}: {broken.why}"
-        )
+        return "the constraints exclude each other" if broken is None else str(broken)
 
 
 def _is_ordered(parameter: Parameter) -> bool:

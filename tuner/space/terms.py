@@ -59,5 +59,5 @@ class _PutIn(ast.NodeTransformer):
     def __init__(self, trees: Mapping[str, ast.expr]) -> None:
         self.trees = trees
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.trees.get(node.id, node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Value
 from tuner.runtime.sizes import MAX_SIZE, Variants, checked_sizes, workload_key
+from tuner.space.checks import parse_expression
 
 __all__ = ["Argument", "ArgumentSpec", "Workload", "parse_argument", "parse_params", "parse_sizes"]
 
@@ -51,7 +52,7 @@ class Alternative:
     text: str
 
     @staticmethod
-    def parse(name: str, text: str, dims: Iterable[str], others: Collection[str]) -> Alternative:
+    def parse(name: str, text: str, dims: Iterable[str], variants: Variants) -> Alternative:
         """Reads one; raises TunerError where it is wrong."""
         match = _ALTERNATIVE.fullmatch(text)
         if match is None:
@@ -65,9 +66,10 @@ class Alternative:
         for size in shape:
             for used in size.names - set(dims):
                 raise unknown(f"dim of {name}:", used, dims)
-        when = None if match["when"] is None else Expression(match["when"], name)
-        for used in frozenset() if when is None else when.names - {*dims, *others}:
-            raise unknown(f"name in the condition of {name}:", used, [*dims, *others])
+        when = None
+        if match["when"] is not None:
+            known = {*dims, *variants, "dtype_bytes"}
+            when = parse_expression(match["when"], f"the condition of {name}", known, variants)
         return Alternative(dtype, shape, when, text)
 
 
@@ -82,7 +84,10 @@ class ArgumentSpec:
 
     @staticmethod
     def parse(
-        name: str, texts: str | Sequence[str], dims: Iterable[str], variants: Iterable[str] = ()
+        name: str,
+        texts: str | Sequence[str],
+        dims: Iterable[str],
+        variants: Variants | None = None,
     ) -> ArgumentSpec:
         """Reads `dtype[K,M]`, or a list of such; the shape's entries are expressions over the
         dims.
@@ -90,9 +95,8 @@ class ArgumentSpec:
         Raises:
             TunerError: One has another form, or can never be chosen.
         """
-        others = [*variants, "dtype_bytes"]
         listed = [texts] if isinstance(texts, str) else texts
-        found = tuple(Alternative.parse(name, text, dims, others) for text in listed)
+        found = tuple(Alternative.parse(name, text, dims, variants or {}) for text in listed)
         if not found:
             raise TunerError(f"{name} = []: expected at least one alternative")
         for before, after in pairwise(found):

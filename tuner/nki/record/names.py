@@ -105,9 +105,10 @@ def _borrowed(
     """The functions among `names` that a module imports from its siblings."""
     found: dict[str, tuple[str, Names]] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and not node.level and node.module in siblings:
-            others = {name: text for name, text in siblings.items() if name != node.module}
-            theirs = names_of(siblings[node.module], others)
+        sibling = (node.module or "") if isinstance(node, ast.ImportFrom) and not node.level else ""
+        if isinstance(node, ast.ImportFrom) and sibling in siblings:
+            others = {name: text for name, text in siblings.items() if name != sibling}
+            theirs = names_of(siblings[sibling], others)
             for alias in node.names:
                 name = alias.asname or alias.name
                 if name in found:
