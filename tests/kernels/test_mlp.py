@@ -115,6 +115,26 @@ def test_outer_weights_are_those_with_a_side_of_h() -> None:
     assert read - kept == (ROW_BLOCKS - 1) * 3 * H * R
 
 
+@pytest.mark.parametrize(
+    ("hidden", "fuse"), [("sbuf", "up_gate"), ("hbm", "up_gate"), ("hbm", "none")]
+)
+@pytest.mark.parametrize("name", SPACES)
+def test_silu_is_right_where_it_bends(name: str, hidden: str, fuse: str) -> None:
+    definition, dims = SPACES[name], sizes(name, 200, 300, 260, 130)
+    arguments = definition.arguments(definition.workload(dims, "float32"))
+    random = np.random.default_rng(0)
+    values = {}
+    for argument in arguments:  # so that gates are about 1, not hundreds
+        scale = 1 if argument.name == "x" else argument.shape[0] ** -0.5
+        values[argument.name] = scale * random.standard_normal(argument.shape).astype(np.float32)
+    config: Config = {**BLOCKS[name], "hidden": hidden, "fuse": fuse}
+    with kernel(name).lent():
+        traced = trace(kernel(name).function, arguments, config, device("trn2"), values)
+    (found,) = traced.values or ()
+    expected = kernel(name).attribute(definition.reference)(**values)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_the_dense_reference_by_hand() -> None:
     x, wg, wu, wd = np.array([[2.0]]), np.array([[0.5, 0.0]]), np.array([[3.0, 7.0]]), np.eye(2)
     gate = 1 / (1 + np.exp(-1))  # silu(1)
