@@ -183,7 +183,7 @@ def multiply(
                 for i in range(ceil_div(columns_m, TILE)):
                     top, height = i * TILE, min(TILE, columns_m - i * TILE)
                     rows = _rows(out, out_rows, m * tiles_m + i, turn * tiles_m + i, height, n0)
-                    if last and finish == "residual":
+                    if last and (finish == "residual" or finish == "times"):
                         _load_rows(rows, extra, m0 + top, n0, columns_n)
                     for j in range(ceil_div(columns_n, TILE_N)):
                         first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
@@ -629,6 +629,7 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     bias_rows   total + extra[:, m tile]    [128, tiles of M], float32
     scale       total * extra[:, m tile]    [128, tiles of M]
     residual    total + what dst holds      [M, N] in HBM, brought before
+    times       total * what dst holds      [M, N] in HBM, brought before
     """
     dst, total, (row, first) = targets[0], totals[0], spot
     height, width = dst.shape
@@ -646,6 +647,8 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
         _scale(dst, total, extra[0:height, row : row + 1], on_scalar)
     elif finish == "residual":
         _add(dst, total, dst, on_scalar)
+    elif finish == "times":
+        nisa.tensor_tensor(dst=dst, data1=total, data2=dst, op=nl.multiply)
     else:
         for p in range(len(targets)):
             _copy(targets[p], totals[p], on_scalar)
