@@ -96,6 +96,7 @@ def multiply(
     finish="none",
     extra=(),
     double_row=False,
+    interleave=False,
 ):
     """out[M,N] = finish(left[K,M]^T @ right[K,N]); out is in HBM or a strip.
 
@@ -110,6 +111,8 @@ def multiply(
         finish: What becomes of a complete tile, and
         extra: what that needs: see `_finish`.
         double_row: Multiply two tiles of K at once; operands are float8.
+        interleave: Where a step's products have a PSUM bank each, take every tile of K through all
+            of them before the next: work begins with the first tile that arrives.
     """
     M, N, K = sizes
     tiles_m, block_n, tiles_k, count_m, count_n, count_k = _grid(sizes, plan)
@@ -118,6 +121,7 @@ def multiply(
     products, tiles_n = max(len(left), len(right)), ceil_div(block_n, TILE_N)
     k_innermost = loop_order == "mnk" or loop_order == "nmk"
     in_psum = _stays_in_psum(sizes, plan, products, psum)
+    together = interleave and tiles_m * tiles_n * products <= psum.shape[1]
 
     # A block is loaded again in every pass of the loop it does not depend on, unless it is resident
     # or nothing else was loaded in between.
@@ -171,17 +175,23 @@ def multiply(
 
                 # Phase 2: multiply tile by tile, evict what is complete, store rows of the block.
                 turn = step // count_k if k_innermost else step
-                last = k == count_k - 1
+                last, going = k == count_k - 1, in_psum and k > 0
+                if together:
+                    block = (turn * tiles_m * tiles_n * products, tiles_n)
+                    area = (columns_m, columns_n, depth)
+                    _products_together(psum, block, lefts, rights, area, going)
                 for i in range(ceil_div(columns_m, TILE)):
                     top, height = i * TILE, min(TILE, columns_m - i * TILE)
                     rows = _rows(out, out_rows, m * tiles_m + i, turn * tiles_m + i, height, n0)
-                    if last and finish == "residual":
+                    if last and (finish == "residual" or finish == "times"):
                         _load_rows(rows, extra, m0 + top, n0, columns_n)
                     for j in range(ceil_div(columns_n, TILE_N)):
                         first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
                         tile = ((turn * tiles_m + i) * tiles_n + j) * products
-                        area, going = (top, height, first, width, depth), in_psum and k > 0
-                        totals = _products(psum, tile, lefts, rights, area, going, double_row)
+                        totals = _banks(psum, tile, products, height, width)
+                        if not together:
+                            area = (top, height, first, width, depth)
+                            _products(totals, lefts, rights, area, going, double_row)
                         targets = _part(rows, first, width)
                         on_scalar = _on_scalar(evict, tile)
                         if not in_psum:
@@ -222,6 +232,7 @@ def layer(
     by="none",
     finish="none",
     extra=(),
+    interleave=False,
 ):
     """out[rows,columns] = finish(x[K,rows]^T @ w[K,columns]), or out[columns,rows] where swapped.
 
@@ -232,16 +243,27 @@ def layer(
         call: Number of this layer among those that share the room.
         fresh: Whether w must be loaded; False finds it in the room.
         by: What transposes x where its rows are rows: "none", "tensor", "vector" or "dma".
+        finish, extra, interleave: As for `multiply`.
     """
     sizes, plan = _as_product(swapped, sizes, plan)
+    left, right, fresh_sides, sides = x, w, (True, fresh), (by, "none")
     if swapped:
-        multiply(
-            out, w, x, sizes, plan, room, psum, call, (fresh, True), ("none", by), finish, extra
-        )
-    else:
-        multiply(
-            out, x, w, sizes, plan, room, psum, call, (True, fresh), (by, "none"), finish, extra
-        )
+        left, right, fresh_sides, sides = w, x, (fresh, True), ("none", by)
+    multiply(
+        out,
+        left,
+        right,
+        sizes,
+        plan,
+        room,
+        psum,
+        call,
+        fresh_sides,
+        sides,
+        finish,
+        extra,
+        interleave=interleave,
+    )
 
 
 def _as_product(swapped, sizes, plan):
@@ -265,17 +287,26 @@ def _as_product(swapped, sizes, plan):
     return sizes, (row_tiles, column_tiles, k_tiles, loop_order, resident, evict, LOAD_COLUMNS)
 
 
-def transpose_strip(dst, src, rows, columns, by):
-    """dst = src transposed: strips of [columns, rows] and of [rows, columns]."""
+def transpose_strip(dst, src, rows, columns, by, evict="vector", factors=()):
+    """dst = src transposed: strips of [columns, rows] and of [rows, columns].
+
+    Args:
+        by: "tensor", "vector" or "dma".
+        evict: Engine that empties PSUM and scales: "vector", "scalar", or "both" in turn.
+        factors: One [128, tiles of columns] in float32: by what rows of dst are scaled; or none.
+    """
     for i in range(ceil_div(rows, TILE)):
         height = min(TILE, rows - i * TILE)
-        for j in range(ceil_div(columns, TILE)):
-            width = min(TILE, columns - j * TILE)
-            _turn(
-                dst[0:width, j, i * TILE : i * TILE + height],
-                src[0:height, i, j * TILE : j * TILE + width],
-                by,
-            )
+        turned = dst[:, :, i * TILE : i * TILE + height]
+        if by == "tensor":
+            _turn_tiles(turned, src[0:height, i, 0:columns], _on_scalar(evict, i), factors)
+        else:
+            for j in range(ceil_div(columns, TILE)):
+                width = min(TILE, columns - j * TILE)
+                tile = turned[0:width, j]
+                _turn(tile, src[0:height, i, j * TILE : j * TILE + width], by)
+                if len(factors) > 0:
+                    _scale(tile, tile, factors[0][0:width, j : j + 1], _on_scalar(evict, j))
 
 
 def transpose_hbm(dst, src):
@@ -294,7 +325,7 @@ def spread(vector, rows):
     """[rows, N] in SBUF, in every row the vector[1,N] of HBM."""
     N = vector.shape[1]
     found = nl.ndarray((rows, N), dtype=vector.dtype, buffer=nl.sbuf)
-    nisa.dma_copy(dst=found, src=vector.broadcast(0, rows))
+    nisa.dma_copy(dst=found, src=vector.ap(pattern=[[0, rows], [1, N]]))
     return found
 
 
@@ -443,8 +474,10 @@ def _load_turned(blocks, slot, sources, area, by, evict):
                         )
 
 
-def _turn_tiles(dst, src, on_scalar):
-    """dst[128, tiles, P] = src[P, K] transposed by TensorE; tiles leave a bank together."""
+def _turn_tiles(dst, src, on_scalar, factors=()):
+    """dst[128, tiles, P] = src[P, K] transposed by TensorE, times factors[128, tiles] if given;
+    tiles that fit a bank leave together.
+    """
     width, depth = src.shape
     size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
     group, whole = BANK_BYTES // (TILE * size), depth // TILE
@@ -460,11 +493,17 @@ def _turn_tiles(dst, src, on_scalar):
                 data=src[0:width, top : top + height],
                 engine=nisa.engine.tensor,
             )
-        if full > 0:
-            _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
-        if full < tiles:
-            rest = depth - whole * TILE
-            _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
+        rest = depth - whole * TILE
+        if len(factors) > 0:
+            for t in range(tiles):
+                at, height = first + t, min(TILE, depth - (first + t) * TILE)
+                factor = factors[0][0:height, at : at + 1]
+                _scale(dst[0:height, at], turned[0:height, t], factor, on_scalar)
+        else:
+            if full > 0:
+                _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
+            if full < tiles:
+                _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
 
 
 def _turn(dst, src, by):
@@ -519,39 +558,58 @@ def _store_rows(out, rows, top, first, columns):
         )
 
 
-def _products(psum, tile, lefts, rights, area, going, double_row):
-    """One product, or two side by side."""
-    one = _product(psum, tile, lefts[0], rights[0], area, going, double_row)
-    if len(lefts) == 1 and len(rights) == 1:
-        return (one,)
-    left, right = lefts[len(lefts) - 1], rights[len(rights) - 1]
-    return one, _product(psum, tile + 1, left, right, area, going, double_row)
+def _banks(psum, tile, products, height, width):
+    """The PSUM tile of one product, or of two side by side."""
+    banks = psum.shape[1]
+    one = psum[0:height, tile % banks, 0:width]
+    return (one,) if products == 1 else (one, psum[0:height, (tile + 1) % banks, 0:width])
 
 
-def _product(psum, tile, left, right, area, going, double_row):
+def _products(totals, lefts, rights, area, going, double_row):
     """Multiplies the K tiles of a step into PSUM; `going`: onto what is there."""
     top, height, first, width, depth = area
-    product = psum[0:height, tile % psum.shape[1], 0:width]
-    first_tile = 0
-    if double_row:
-        first_tile = depth // (2 * TILE) * 2
-        for t in range(0, first_tile, 2):
+    for p in range(len(totals)):
+        left, right = lefts[min(p, len(lefts) - 1)], rights[min(p, len(rights) - 1)]
+        first_tile = 0
+        if double_row:
+            first_tile = depth // (2 * TILE) * 2
+            for t in range(0, first_tile, 2):
+                nisa.nc_matmul(
+                    dst=totals[p],
+                    stationary=left[:, t : t + 2, top : top + height],
+                    moving=right[:, t : t + 2, first : first + width],
+                    accumulate=t > 0 or going,
+                    perf_mode=nisa.matmul_perf_mode.double_row,
+                )
+        for t in range(first_tile, ceil_div(depth, TILE)):
+            rows = min(TILE, depth - t * TILE)
             nisa.nc_matmul(
-                dst=product,
-                stationary=left[:, t : t + 2, top : top + height],
-                moving=right[:, t : t + 2, first : first + width],
+                dst=totals[p],
+                stationary=left[0:rows, t, top : top + height],
+                moving=right[0:rows, t, first : first + width],
                 accumulate=t > 0 or going,
-                perf_mode=nisa.matmul_perf_mode.double_row,
             )
-    for t in range(first_tile, ceil_div(depth, TILE)):
+
+
+def _products_together(psum, block, lefts, rights, area, going):
+    """Multiplies all tiles of a step into PSUM, one tile of K after the other."""
+    (start, tiles_n), (columns_m, columns_n, depth) = block, area
+    products = max(len(lefts), len(rights))
+    for t in range(ceil_div(depth, TILE)):
         rows = min(TILE, depth - t * TILE)
-        nisa.nc_matmul(
-            dst=product,
-            stationary=left[0:rows, t, top : top + height],
-            moving=right[0:rows, t, first : first + width],
-            accumulate=t > 0 or going,
-        )
-    return product
+        for i in range(ceil_div(columns_m, TILE)):
+            top, height = i * TILE, min(TILE, columns_m - i * TILE)
+            for j in range(ceil_div(columns_n, TILE_N)):
+                first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
+                tile = start + (i * tiles_n + j) * products
+                totals = _banks(psum, tile, products, height, width)
+                for p in range(products):
+                    nisa.nc_matmul(
+                        dst=totals[p],
+                        stationary=lefts[min(p, len(lefts) - 1)][0:rows, t, top : top + height],
+                        moving=rights[min(p, len(rights) - 1)][0:rows, t, first : first + width],
+                        accumulate=t > 0 or going,
+                    )
 
 
 def _sums(sums, targets, row, first, height, width):
@@ -582,6 +640,7 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     bias_rows   total + extra[:, m tile]    [128, tiles of M], float32
     scale       total * extra[:, m tile]    [128, tiles of M]
     residual    total + what dst holds      [M, N] in HBM, brought before
+    times       total * what dst holds      [M, N] in HBM, brought before
     """
     dst, total, (row, first) = targets[0], totals[0], spot
     height, width = dst.shape
@@ -599,6 +658,8 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
         _scale(dst, total, extra[0:height, row : row + 1], on_scalar)
     elif finish == "residual":
         _add(dst, total, dst, on_scalar)
+    elif finish == "times":
+        nisa.tensor_tensor(dst=dst, data1=total, data2=dst, op=nl.multiply)
     else:
         for p in range(len(targets)):
             _copy(targets[p], totals[p], on_scalar)

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import json
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -27,7 +24,6 @@ from tuner.space import SearchSpace, Workload, find
 
 TRN1, TRN2 = device("trn1"), device("trn2")
 SPACE = find("matmul")
-OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "nki_signatures.json").read_text())
 SHAPES = [(300, 300, 600), (130, 129, 600), (257, 400, 520), (1, 200, 513), (257, 5, 520)]
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float32": 2.0**-24}
 DTYPES = ["bfloat16", "float32", "float8_e4m3"]
@@ -390,59 +386,3 @@ def test_defaults_are_the_search_space_s() -> None:
         **variants,
         **{p.name: p.default for p in SPACE.rules.parameters},
     }
-
-
-FILES = [SPACE.kernel_file, SPACE.kernel_file.with_name("blocks.py")]
-
-
-def kernel_code() -> list[ast.AST]:
-    """Every node of the files but the numpy reference's: what the NKI compiler would see."""
-    trees = [ast.parse(file.read_text()) for file in FILES]
-    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert len(functions) > 2
-    return [n for f in functions if f.name != SPACE.reference for n in ast.walk(f)]
-
-
-def test_source_keeps_to_what_the_nki_compiler_takes() -> None:
-    refused = (ast.Is, ast.IsNot, ast.List, ast.ListComp, ast.Starred, ast.Lambda, ast.Try)
-    for node in kernel_code():
-        assert not isinstance(node, refused), ast.dump(node)
-        if isinstance(node, ast.arguments):
-            assert node.vararg is node.kwarg is None
-            assert not node.kwonlyargs
-        if isinstance(node, ast.Call):
-            assert all(keyword.arg is not None for keyword in node.keywords)
-
-
-def test_source_names_only_what_nki_has() -> None:
-    modules = {"nl": "nki.language", "nisa": "nki.isa"}
-    members = {path.rpartition(".")[2]: those for path, those in OFFICIAL["members"].items()}
-    names = {
-        module: {*OFFICIAL["functions"][module], *OFFICIAL["others"][module], *members}
-        for module in modules.values()
-    }
-    used = set()
-    for node in kernel_code():
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert node.value.id != "np", "numpy is not there while a kernel is compiled"
-            if node.value.id in modules:
-                assert node.attr in names[modules[node.value.id]]
-                used.add(node.attr)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
-            of_enum = members.get(node.value.attr)
-            assert of_enum is None or node.attr in of_enum
-    assert {"nc_matmul", "dma_copy", "ndarray", "engine"} <= used
-
-
-def test_calls_pass_parameters_that_nki_has() -> None:
-    known = OFFICIAL["functions"]["nki.isa"] | OFFICIAL["functions"]["nki.language"]
-    known = known | OFFICIAL["NkiTensor"]["methods"]
-    calls = 0
-    for node in kernel_code():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            stub = ast.parse(f"def stub({known[node.func.attr]}): ...").body[0]
-            assert isinstance(stub, ast.FunctionDef)
-            names = {argument.arg for argument in stub.args.args}
-            assert {keyword.arg for keyword in node.keywords} <= names
-            calls += 1
-    assert calls > 5
