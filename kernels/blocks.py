@@ -439,28 +439,39 @@ def _load(blocks, slot, t, sources, k0, rows, first, columns, load_columns):
 
 
 def _load_turned(blocks, slot, sources, area, by, evict):
-    """Loads a block of source[first : first + columns, k0 : k0 + depth], transposed."""
+    """Loads a block of source[first : first + columns, k0 : k0 + depth], transposed; DMA transposes
+    on the way, the others what is there as it is in HBM.
+    """
     k0, depth, first, columns = area
-    step = LOAD_COLUMNS if by == "dma" else TILE
     for p in range(len(blocks)):
         block, source = blocks[p], sources[p]
-        for c in range(0, columns, step):
-            width = min(step, columns - c)
-            rows = source[first + c : first + c + width, k0 : k0 + depth]
-            if by != "dma":
-                natural = nl.ndarray((width, depth), dtype=source.dtype, buffer=nl.sbuf)
-                nisa.dma_copy(dst=natural, src=rows)
-                rows = natural
-            if by == "tensor":
-                _turn_tiles(block[:, slot, :, c : c + width], rows, _on_scalar(evict, c // TILE))
-            else:
-                for t in range(ceil_div(depth, TILE)):
-                    height = min(TILE, depth - t * TILE)
+        if by == "dma":
+            for t in range(ceil_div(depth, TILE)):
+                height, top = min(TILE, depth - t * TILE), k0 + t * TILE
+                for c in range(0, columns, LOAD_COLUMNS):
+                    width = min(LOAD_COLUMNS, columns - c)
                     _turn(
                         block[0:height, slot, t, c : c + width],
-                        rows[0:width, t * TILE : t * TILE + height],
+                        source[first + c : first + c + width, top : top + height],
                         by,
                     )
+        else:
+            chunks = ceil_div(columns, TILE)
+            rows = nl.ndarray((TILE, chunks, depth), dtype=source.dtype, buffer=nl.sbuf)
+            for c in range(chunks):
+                width, top = min(TILE, columns - c * TILE), first + c * TILE
+                nisa.dma_copy(dst=rows[0:width, c], src=source[top : top + width, k0 : k0 + depth])
+            for c in range(chunks):
+                width = min(TILE, columns - c * TILE)
+                turned = block[:, slot, :, c * TILE : c * TILE + width]
+                if by == "tensor":
+                    _turn_tiles(turned, rows[0:width, c], _on_scalar(evict, c))
+                else:
+                    for t in range(ceil_div(depth, TILE)):
+                        height = min(TILE, depth - t * TILE)
+                        _turn(
+                            turned[0:height, t], rows[0:width, c, t * TILE : t * TILE + height], by
+                        )
 
 
 def _turn_tiles(dst, src, on_scalar, factors=()):

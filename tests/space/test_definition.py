@@ -11,7 +11,7 @@ from tuner import bundled
 from tuner.runtime.errors import TunerError
 from tuner.space import Argument, Definition, SearchSpace, bundled_spaces, find, read
 
-TRN2 = {"sbuf_usable_bytes_per_partition": 212728}
+TRN2 = {"sbuf_usable_bytes_per_partition": 212728, "generation": 3}
 MATMUL = find("matmul")
 
 SPACE = """
@@ -81,6 +81,10 @@ def test_a_definition_knows_its_tensors_and_its_work() -> None:
         "M": 2,
         "K": 3,
         "N": 5,
+        "layout": "KM",
+        "out": "MN",
+        "epilogue": "none",
+        "result": "same",
         "dtype_bytes": 2,
         "device.banks": 8,
     }
