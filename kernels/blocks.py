@@ -1,4 +1,4 @@
-"""What the kernels have in common: operands in blocks, their product, and the way out of PSUM.
+"""Products of operands in blocks: the loops that all kernels have in common.
 
     tile     one nc_matmul: 128 rows of K, 128 columns of left (stationary), 512 of right (moving)
     block    tiles_k x tiles_m tiles of left, tiles_k x tiles_n tiles of right: loaded together
@@ -22,27 +22,8 @@ of rows: out[rows,columns], or with swapped operands its transpose.
 
 import nki.isa as nisa
 import nki.language as nl
-
-TILE = 128  # partitions; columns of a stationary operand
-TILE_N = 512  # columns of a moving operand
-LOAD_COLUMNS = 2048
-BANK_BYTES = 2048  # of PSUM, a partition
-SMALL = 32  # VectorE transposes 32 x 32
-
-
-def ceil_div(a, b):
-    """a / b, rounded up."""
-    return (a + b - 1) // b
-
-
-def accumulators(banks):
-    """PSUM banks that products use in rotation."""
-    return nl.ndarray((TILE, banks, TILE_N), dtype=nl.float32, buffer=nl.psum)
-
-
-def strip(rows, columns, dtype):
-    """An empty strip for a matrix of `rows` x `columns`."""
-    return nl.ndarray((TILE, ceil_div(rows, TILE), columns), dtype=dtype, buffer=nl.sbuf)
+from moves import LOAD_COLUMNS, load, load_rows, load_turned, store_rows
+from tiles import TILE, TILE_N, add_up, by_scalar, ceil_div, finish_tiles
 
 
 def room_for(sizes, out, left, right, plan, buffers, psum, partial=""):
@@ -109,7 +90,7 @@ def multiply(
         by: For left and right "none" where K is on rows, else what transposes: "tensor", "vector"
             or "dma".
         finish: What becomes of a complete tile, and
-        extra: what that needs: see `_finish`.
+        extra: what that needs: see `finish_tiles`.
         double_row: Multiply two tiles of K at once; operands are float8.
         interleave: Where a step's products have a PSUM bank each, take every tile of K through all
             of them before the next: work begins with the first tile that arrives.
@@ -148,18 +129,18 @@ def multiply(
                 load_right = len(right_blocks) > 0 and fresh[1] and (right_again or m == 0)
                 if load_left and by[0] != "none":
                     area = (k0, depth, m0, columns_m)
-                    _load_turned(left_blocks, left_slot, left, area, by[0], evict)
+                    load_turned(left_blocks, left_slot, left, area, by[0], evict)
                 if load_right and by[1] != "none":
                     area = (k0, depth, n0, columns_n)
-                    _load_turned(right_blocks, right_slot, right, area, by[1], evict)
+                    load_turned(right_blocks, right_slot, right, area, by[1], evict)
                 for t in range(ceil_div(depth, TILE)):
                     rows, top = min(TILE, depth - t * TILE), k0 + t * TILE
                     if load_left and by[0] == "none":
-                        _load(
+                        load(
                             left_blocks, left_slot, t, left, top, rows, m0, columns_m, load_columns
                         )
                     if load_right and by[1] == "none":
-                        _load(
+                        load(
                             right_blocks,
                             right_slot,
                             t,
@@ -184,7 +165,7 @@ def multiply(
                     top, height = i * TILE, min(TILE, columns_m - i * TILE)
                     rows = _rows(out, out_rows, m * tiles_m + i, turn * tiles_m + i, height, n0)
                     if last and (finish == "residual" or finish == "times"):
-                        _load_rows(rows, extra, m0 + top, n0, columns_n)
+                        load_rows(rows, extra, m0 + top, n0, columns_n)
                     for j in range(ceil_div(columns_n, TILE_N)):
                         first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
                         tile = ((turn * tiles_m + i) * tiles_n + j) * products
@@ -193,21 +174,21 @@ def multiply(
                             area = (top, height, first, width, depth)
                             _products(totals, lefts, rights, area, going, double_row)
                         targets = _part(rows, first, width)
-                        on_scalar = _on_scalar(evict, tile)
+                        on_scalar = by_scalar(evict, tile)
                         if not in_psum:
                             row = i + (m * tiles_m if loop_order == "nkm" else 0)
                             column = first + (n * block_n if loop_order == "mkn" else 0)
                             sums_here = _sums(sums, targets, row, column, height, width)
                             if last and finish == "none":
-                                _add_up(targets, totals, sums_here, False, on_scalar)
+                                add_up(targets, totals, sums_here, False, on_scalar)
                             else:
-                                _add_up(sums_here, totals, sums_here, k == 0, on_scalar)
+                                add_up(sums_here, totals, sums_here, k == 0, on_scalar)
                             totals = sums_here
                         if last and (in_psum or finish != "none"):
                             spot = (m * tiles_m + i, n0 + first)
-                            _finish(targets, totals, finish, extra, spot, on_scalar)
+                            finish_tiles(targets, totals, finish, extra, spot, on_scalar)
                     if last and len(out_rows) > 0:
-                        _store_rows(out, rows, m0 + top, n0, columns_n)
+                        store_rows(out, rows, m0 + top, n0, columns_n)
 
 
 def layer_room(swapped, sizes, out, x, w, plan, buffers, psum):
@@ -285,66 +266,6 @@ def _as_product(swapped, sizes, plan):
     loop_order = "mkn" if k_outside else "mnk"
     resident = "rhs" if resident == "w" else "lhs" if resident == "x" else "none"
     return sizes, (row_tiles, column_tiles, k_tiles, loop_order, resident, evict, LOAD_COLUMNS)
-
-
-def transpose_strip(dst, src, rows, columns, by, evict="vector", factors=()):
-    """dst = src transposed: strips of [columns, rows] and of [rows, columns].
-
-    Args:
-        by: "tensor", "vector" or "dma".
-        evict: Engine that empties PSUM and scales: "vector", "scalar", or "both" in turn.
-        factors: One [128, tiles of columns] in float32: by what rows of dst are scaled; or none.
-    """
-    for i in range(ceil_div(rows, TILE)):
-        height = min(TILE, rows - i * TILE)
-        turned = dst[:, :, i * TILE : i * TILE + height]
-        if by == "tensor":
-            _turn_tiles(turned, src[0:height, i, 0:columns], _on_scalar(evict, i), factors)
-        else:
-            for j in range(ceil_div(columns, TILE)):
-                width = min(TILE, columns - j * TILE)
-                tile = turned[0:width, j]
-                _turn(tile, src[0:height, i, j * TILE : j * TILE + width], by)
-                if len(factors) > 0:
-                    _scale(tile, tile, factors[0][0:width, j : j + 1], _on_scalar(evict, j))
-
-
-def transpose_hbm(dst, src):
-    """dst[N,M] = src[M,N] transposed by DMA, both in HBM."""
-    M, N = src.shape
-    for m in range(0, M, LOAD_COLUMNS):
-        wide = min(LOAD_COLUMNS, M - m)
-        for n in range(0, N, TILE):
-            high = min(TILE, N - n)
-            turned = nl.ndarray((high, wide), dtype=src.dtype, buffer=nl.sbuf)
-            nisa.dma_transpose(dst=turned, src=src[m : m + wide, n : n + high])
-            nisa.dma_copy(dst=dst[n : n + high, m : m + wide], src=turned)
-
-
-def spread(vector, rows):
-    """[rows, N] in SBUF, in every row the vector[1,N] of HBM."""
-    N = vector.shape[1]
-    found = nl.ndarray((rows, N), dtype=vector.dtype, buffer=nl.sbuf)
-    nisa.dma_copy(dst=found, src=vector.ap(pattern=[[0, rows], [1, N]]))
-    return found
-
-
-def upright(vector):
-    """[128, tiles of N] in SBUF, float32: the vector[1,N] of HBM, a tile in each column."""
-    N = vector.shape[1]
-    whole, rest = N // TILE, N % TILE
-    found = nl.ndarray((TILE, ceil_div(N, TILE)), dtype=nl.float32, buffer=nl.sbuf)
-    for t in range(0, whole, TILE):
-        tiles = min(TILE, whole - t)
-        column = nl.ndarray((TILE, tiles), dtype=vector.dtype, buffer=nl.sbuf)
-        lying = vector[0:1, t * TILE : (t + tiles) * TILE].reshape((tiles, TILE))
-        nisa.dma_transpose(dst=column, src=lying)
-        nisa.tensor_copy(dst=found[:, t : t + tiles], src=column)
-    if rest > 0:
-        column = nl.ndarray((rest, 1), dtype=vector.dtype, buffer=nl.sbuf)
-        nisa.dma_copy(dst=column, src=vector[0:1, whole * TILE : N].reshape((rest, 1)))
-        nisa.tensor_copy(dst=found[0:rest, whole : whole + 1], src=column)
-    return found
 
 
 def _grid(sizes, plan):
@@ -427,106 +348,6 @@ def _side(operands, blocks, slot, first_tile, first, columns):
     return one, operands[1][:, first_tile : operands[1].shape[1], first : first + columns]
 
 
-def _load(blocks, slot, t, sources, k0, rows, first, columns, load_columns):
-    """Loads row tile t of a block: source[k0:, first : first + columns], load_columns at a time."""
-    for c in range(0, columns, load_columns):
-        width = min(load_columns, columns - c)
-        for p in range(len(blocks)):
-            nisa.dma_copy(
-                dst=blocks[p][0:rows, slot, t, c : c + width],
-                src=sources[p][k0 : k0 + rows, first + c : first + c + width],
-            )
-
-
-def _load_turned(blocks, slot, sources, area, by, evict):
-    """Loads a block of source[first : first + columns, k0 : k0 + depth], transposed; DMA transposes
-    on the way, the others what is there as it is in HBM.
-    """
-    k0, depth, first, columns = area
-    for p in range(len(blocks)):
-        block, source = blocks[p], sources[p]
-        if by == "dma":
-            for t in range(ceil_div(depth, TILE)):
-                height, top = min(TILE, depth - t * TILE), k0 + t * TILE
-                for c in range(0, columns, LOAD_COLUMNS):
-                    width = min(LOAD_COLUMNS, columns - c)
-                    _turn(
-                        block[0:height, slot, t, c : c + width],
-                        source[first + c : first + c + width, top : top + height],
-                        by,
-                    )
-        else:
-            chunks = ceil_div(columns, TILE)
-            rows = nl.ndarray((TILE, chunks, depth), dtype=source.dtype, buffer=nl.sbuf)
-            for c in range(chunks):
-                width, top = min(TILE, columns - c * TILE), first + c * TILE
-                nisa.dma_copy(dst=rows[0:width, c], src=source[top : top + width, k0 : k0 + depth])
-            for c in range(chunks):
-                width = min(TILE, columns - c * TILE)
-                turned = block[:, slot, :, c * TILE : c * TILE + width]
-                if by == "tensor":
-                    _turn_tiles(turned, rows[0:width, c], _on_scalar(evict, c))
-                else:
-                    for t in range(ceil_div(depth, TILE)):
-                        height = min(TILE, depth - t * TILE)
-                        _turn(
-                            turned[0:height, t], rows[0:width, c, t * TILE : t * TILE + height], by
-                        )
-
-
-def _turn_tiles(dst, src, on_scalar, factors=()):
-    """dst[128, tiles, P] = src[P, K] transposed by TensorE, times factors[128, tiles] if given;
-    tiles that fit a bank leave together.
-    """
-    width, depth = src.shape
-    size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
-    group, whole = BANK_BYTES // (TILE * size), depth // TILE
-    for first in range(0, ceil_div(depth, TILE), group):
-        tiles = min(group, ceil_div(depth, TILE) - first)
-        full = min(tiles, whole - first)
-        turned = nl.ndarray((TILE, tiles, width), dtype=src.dtype, buffer=nl.psum)
-        for t in range(tiles):
-            top = (first + t) * TILE
-            height = min(TILE, depth - top)
-            nisa.nc_transpose(
-                dst=turned[0:height, t],
-                data=src[0:width, top : top + height],
-                engine=nisa.engine.tensor,
-            )
-        rest = depth - whole * TILE
-        if len(factors) > 0:
-            for t in range(tiles):
-                at, height = first + t, min(TILE, depth - (first + t) * TILE)
-                factor = factors[0][0:height, at : at + 1]
-                _scale(dst[0:height, at], turned[0:height, t], factor, on_scalar)
-        else:
-            if full > 0:
-                _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
-            if full < tiles:
-                _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
-
-
-def _turn(dst, src, by):
-    """dst[F,P] = src[P,F] transposed, both at most 128; src is in SBUF, or in HBM for "dma"."""
-    if by == "dma":
-        nisa.dma_transpose(dst=dst, src=src)
-    elif by == "tensor":
-        turned = nl.ndarray(dst.shape, dtype=src.dtype, buffer=nl.psum)
-        nisa.nc_transpose(dst=turned, data=src, engine=nisa.engine.tensor)
-        nisa.tensor_copy(dst=dst, src=turned, engine=nisa.engine.vector)
-    else:
-        rows, columns = src.shape
-        for i in range(0, rows, SMALL):
-            height = min(SMALL, rows - i)
-            for j in range(0, columns, SMALL):
-                width = min(SMALL, columns - j)
-                nisa.nc_transpose(
-                    dst=dst[j : j + width, i : i + height],
-                    data=src[i : i + height, j : j + width],
-                    engine=nisa.engine.vector,
-                )
-
-
 def _rows(out, out_rows, row, number, height, first):
     """Where a row of tiles of the results is put together: in the strip, or in a buffer."""
     if len(out_rows) > 0:
@@ -541,21 +362,6 @@ def _part(rows, first, width):
     """A tile of each row."""
     one = rows[0][:, first : first + width]
     return (one,) if len(rows) == 1 else (one, rows[1][:, first : first + width])
-
-
-def _load_rows(rows, source, top, first, columns):
-    height = rows[0].shape[0]
-    nisa.dma_copy(
-        dst=rows[0][:, 0:columns], src=source[top : top + height, first : first + columns]
-    )
-
-
-def _store_rows(out, rows, top, first, columns):
-    height = rows[0].shape[0]
-    for p in range(len(out)):
-        nisa.dma_copy(
-            dst=out[p][top : top + height, first : first + columns], src=rows[p][:, 0:columns]
-        )
 
 
 def _banks(psum, tile, products, height, width):
@@ -618,95 +424,3 @@ def _sums(sums, targets, row, first, height, width):
         return targets
     one = sums[0][0:height, row, first : first + width]
     return (one,) if len(sums) == 1 else (one, sums[1][0:height, row, first : first + width])
-
-
-def _add_up(targets, totals, partials, fresh, on_scalar):
-    """targets = totals + partials; the first totals begin them."""
-    for p in range(len(totals)):
-        if fresh:
-            _copy(targets[p], totals[p], on_scalar)
-        else:
-            _add(targets[p], totals[p], partials[p], on_scalar)
-
-
-def _finish(targets, totals, finish, extra, spot, on_scalar):
-    """Turns complete sums, in PSUM or SBUF, into a tile of the result.
-
-    finish      result                      extra
-    none        total
-    silu        silu(total)
-    swiglu      silu(total) * total 1
-    bias        total + extra[:, n]         [128, N], every row the same
-    bias_rows   total + extra[:, m tile]    [128, tiles of M], float32
-    scale       total * extra[:, m tile]    [128, tiles of M]
-    residual    total + what dst holds      [M, N] in HBM, brought before
-    times       total * what dst holds      [M, N] in HBM, brought before
-    """
-    dst, total, (row, first) = targets[0], totals[0], spot
-    height, width = dst.shape
-    if finish == "silu":
-        nisa.activation(dst=dst, op=nl.silu, data=total)
-    elif finish == "swiglu":
-        gate = nl.ndarray(dst.shape, dtype=nl.float32, buffer=nl.sbuf)
-        nisa.activation(dst=gate, op=nl.silu, data=total)
-        nisa.tensor_tensor(dst=dst, data1=gate, data2=totals[1], op=nl.multiply)
-    elif finish == "bias":
-        _add(dst, total, extra[0:height, first : first + width], on_scalar)
-    elif finish == "bias_rows":
-        _shift(dst, total, extra[0:height, row : row + 1], on_scalar)
-    elif finish == "scale":
-        _scale(dst, total, extra[0:height, row : row + 1], on_scalar)
-    elif finish == "residual":
-        _add(dst, total, dst, on_scalar)
-    elif finish == "times":
-        nisa.tensor_tensor(dst=dst, data1=total, data2=dst, op=nl.multiply)
-    else:
-        for p in range(len(targets)):
-            _copy(targets[p], totals[p], on_scalar)
-
-
-def _on_scalar(evict, number):
-    """Whether ScalarE empties PSUM, of tile after tile."""
-    return evict == "scalar" or (evict == "both" and number % 2 == 1)
-
-
-def _copy(dst, total, on_scalar):
-    """Brings a tile to its place in SBUF."""
-    if on_scalar:
-        nisa.activation(dst=dst, op=nl.copy, data=total)
-    else:
-        nisa.tensor_copy(dst=dst, src=total, engine=nisa.engine.vector)
-
-
-def _scale(dst, total, factor, on_scalar):
-    """dst = total * factor[P,1]."""
-    if on_scalar:
-        nisa.activation(dst=dst, op=nl.copy, data=total, scale=factor)
-    else:
-        nisa.tensor_scalar(
-            dst=dst, data=total, op0=nl.multiply, operand0=factor, engine=nisa.engine.vector
-        )
-
-
-def _shift(dst, total, bias, on_scalar):
-    """dst = total + bias[P,1]."""
-    if on_scalar:
-        nisa.activation(dst=dst, op=nl.copy, data=total, bias=bias)
-    else:
-        nisa.tensor_scalar(
-            dst=dst, data=total, op0=nl.add, operand0=bias, engine=nisa.engine.vector
-        )
-
-
-def _add(dst, product, partial, on_scalar):
-    """dst = product + partial. ScalarE cannot add two tensors: it drains PSUM and GpSimd adds."""
-    if on_scalar:
-        spare = nl.ndarray(dst.shape, dtype=nl.float32, buffer=nl.sbuf)
-        nisa.activation(dst=spare, op=nl.copy, data=product)
-        nisa.tensor_tensor(
-            dst=dst, data1=spare, data2=partial, op=nl.add, engine=nisa.engine.gpsimd
-        )
-    else:
-        nisa.tensor_tensor(
-            dst=dst, data1=product, data2=partial, op=nl.add, engine=nisa.engine.vector
-        )

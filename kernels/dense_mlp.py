@@ -12,7 +12,8 @@ are those of AWS's tutorial on matrix multiplication.
 import nki
 import nki.language as nl
 import numpy as np
-from blocks import TILE, accumulators, ceil_div, layer, layer_room, strip
+from blocks import layer, layer_room
+from tiles import TILE, accumulators, ceil_div, strip
 
 
 @nki.jit

@@ -14,7 +14,9 @@ of 16/2/8 tiles (M/N/K), all of M inside the K loop, partial sums in SBUF.
 import nki
 import nki.language as nl
 import numpy as np
-from blocks import TILE, accumulators, multiply, room_for, spread, transpose_hbm, upright
+from blocks import multiply, room_for
+from moves import spread, transpose_hbm, upright
+from tiles import TILE, accumulators
 
 
 @nki.jit

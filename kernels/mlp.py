@@ -15,7 +15,8 @@ defaults; unfused, gate and up are chains of their own with silu(gate) in HBM be
 import nki
 import nki.language as nl
 import numpy as np
-from blocks import TILE, accumulators, ceil_div, layer, layer_room, strip
+from blocks import layer, layer_room
+from tiles import TILE, accumulators, ceil_div, strip
 
 
 @nki.jit

@@ -13,16 +13,9 @@ import nki
 import nki.isa as nisa
 import nki.language as nl
 import numpy as np
-from blocks import (
-    TILE,
-    accumulators,
-    ceil_div,
-    layer,
-    layer_room,
-    spread,
-    transpose_strip,
-    upright,
-)
+from blocks import layer, layer_room
+from moves import spread, transpose_strip, upright
+from tiles import TILE, accumulators, ceil_div
 
 
 @nki.jit

@@ -14,7 +14,9 @@ the defaults.
 import nki
 import nki.language as nl
 import numpy as np
-from blocks import TILE, accumulators, ceil_div, layer, layer_room, strip, transpose_strip
+from blocks import layer, layer_room
+from moves import transpose_strip
+from tiles import TILE, accumulators, ceil_div, strip
 
 
 @nki.jit

@@ -100,18 +100,18 @@ def space(case: Case, rules: Rules | None = None) -> SearchSpace | None:
 
 
 def odd_cases(name: str) -> Iterator[tuple[Case, SearchSpace]]:
-    """Odd sizes for every variant and dtype, on every device that can."""
+    """Odd sizes for every variant and dtype, on one device after the other, where it can."""
     definition = find(name)
     words = [[(v, w) for w in allowed] for v, allowed in definition.variants.items()]
     random = np.random.default_rng(len(name))
     kinds = list(product(product(*words), definition.dtypes))
-    for (chosen, dtype), where in product(kinds, DEVICES):
-        for _ in range(max(1, 8 // len(kinds))):
-            sizes = {dim: int(random.choice(SIZES)) for dim in definition.dims}
-            case = Case(definition, definition.workload({**sizes, **dict(chosen)}, dtype), where)
-            legal = space(case)
-            if legal is not None:
-                yield case, legal
+    for number in range(max(24, len(kinds))):
+        (chosen, dtype), where = kinds[number % len(kinds)], list(DEVICES)[number % 3]
+        sizes = {dim: int(random.choice(SIZES)) for dim in definition.dims}
+        case = Case(definition, definition.workload({**sizes, **dict(chosen)}, dtype), where)
+        legal = space(case)
+        if legal is not None:
+            yield case, legal
 
 
 def some(legal: SearchSpace, count: int, seed: int = 0) -> list[Config]:
