@@ -10,7 +10,7 @@ from benchmarks.kernels.comparing import Found, Row
 from benchmarks.kernels.judging import bars, claims, ratio, speedup, summaries, traffic_ratio
 from benchmarks.kernels.runs import Run
 from benchmarks.kernels.tuned import Tuned
-from tuner.cli.common import microseconds, table
+from tuner.cli.common import microseconds, note_of, table
 
 __all__ = ["Section", "as_data", "as_markdown", "sections", "show"]
 
@@ -66,16 +66,22 @@ def sections(found: Sequence[Found]) -> list[Section]:
     return [*tables, _bars(found), _claims(found)]
 
 
+def notes(found: Sequence[Found]) -> str:
+    """Returns what to know of the figures."""
+    of_devices = [f"{each.device}: {note}." for each in found if (note := note_of(each.device))]
+    return "\n\n".join([NOTES, *of_devices])
+
+
 def show(found: Sequence[Found]) -> None:
     """Prints the tables to a terminal."""
-    print(NOTES + "\n")
+    print(notes(found) + "\n")
     for section in sections(found):
         table(section.title, list(section.columns), section.rows)
 
 
 def as_markdown(found: Sequence[Found]) -> str:
     """Returns the tables in Markdown."""
-    parts = [NOTES]
+    parts = [notes(found)]
     for section in sections(found):
         lines = [section.columns, ["---"] * len(section.columns), *section.rows]
         grid = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -87,7 +93,7 @@ def as_data(found: Sequence[Found]) -> dict[str, Any]:
     """Returns the same as plain data."""
     return {
         "kind": SIMULATED,
-        "notes": NOTES,
+        "notes": notes(found),
         "devices": {
             each.device: {
                 "chains": [_row_data(row) for row in each.rows],
