@@ -189,7 +189,7 @@ def _notes(tables: Iterable[Table], device: str) -> list[str]:
             command = table.command or "one of each record"
             lines.append(f"`{Path(table.path).name}`, made by `{command}`.")
             if note := table.devices[device].get("note"):
-                lines.append(f"Note: {note}.")
+                lines += ["", f"Note: {note}."]
     return lines
 
 

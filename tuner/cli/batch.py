@@ -33,9 +33,10 @@ FAILED = 1
 def batch(jobs: str, export: str | None, **options: Any) -> int:
     """Runs many tuning jobs, one after the other.
 
-    JOBS is a TOML file (or `jobs`, the one behind the shipped tables): options of `nki-tuner tune` in [defaults], and for each group of jobs a
-    [[jobs]] with its kernel and sizes. The same command goes on after an interruption and leaves
-    out what is finished. Exit code 1 says that a job failed.
+    JOBS is a TOML file, or `jobs` for the one of the shipped tables: options of `nki-tuner tune` in
+    [defaults], and for each group of jobs a [[jobs]] with its kernel and sizes. The same command
+    goes on after an interruption and leaves out what is finished. Exit code 1 says that a job
+    failed.
     """
     from tuner.job import batch as run
 

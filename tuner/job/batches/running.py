@@ -54,7 +54,7 @@ def batch(
         TunerError: Anything in the file is wrong; no job has begun then.
     """
     file, target = Path(path), None if export is None else Path(export)
-    listed = read_jobs(Path(file_or_shipped(str(file), "file of jobs", ".toml")), overrides)
+    listed = read_jobs(Path(file_or_shipped(str(file), "jobs", ".toml")), overrides)
     if target is not None and not target.parent.is_dir():
         raise TunerError(f"{target}: there is no folder {target.parent}")
     planned = [_planned(each) for each in listed]
