@@ -26,6 +26,7 @@ import nki.language as nl
 TILE = 128  # partitions; columns of a stationary operand
 TILE_N = 512  # columns of a moving operand
 LOAD_COLUMNS = 2048
+BANK_BYTES = 2048  # of PSUM, a partition
 SMALL = 32  # VectorE transposes 32 x 32
 
 
@@ -44,7 +45,7 @@ def strip(rows, columns, dtype):
     return nl.ndarray((TILE, ceil_div(rows, TILE), columns), dtype=dtype, buffer=nl.sbuf)
 
 
-def room_for(sizes, out, left, right, plan, buffers, psum, accumulator="input"):
+def room_for(sizes, out, left, right, plan, buffers, psum, partial=""):
     """SBUF for the products of `sizes` that use it one after the other.
 
     Args:
@@ -52,10 +53,11 @@ def room_for(sizes, out, left, right, plan, buffers, psum, accumulator="input"):
         buffers: (blocks of left, blocks of right, rows of out) in rotation; where an operand is
             resident, strips of K instead of blocks.
         psum: From `accumulators`.
-        accumulator: Dtype of partial sums in SBUF: "input" (that of out) or "float32".
+        partial: Dtype of partial sums in SBUF; that of out unless given.
     """
     tiles_m, block_n, tiles_k, count_m, count_n, count_k = _grid(sizes, plan)
     loop_order, resident, dtype = plan[3], plan[4], out[0].dtype
+    sums_dtype = partial if partial != "" else dtype
     products = max(len(left), len(right))
     left_slots, right_slots, row_slots = buffers
     if resident == "lhs" or resident == "both":
@@ -70,11 +72,10 @@ def room_for(sizes, out, left, right, plan, buffers, psum, accumulator="input"):
         shape = (TILE, right_slots, tiles_k, block_n)
         right_blocks = _tiles(len(right), shape, right[0].dtype)
     to_strip = out[0].buffer == nl.sbuf
-    in_place = to_strip and len(out) == products and accumulator == "input"
+    in_place = to_strip and len(out) == products and sums_dtype == dtype
     if not (in_place or _stays_in_psum(sizes, plan, products, psum)):
         sum_rows = tiles_m * (count_m if loop_order == "nkm" else 1)
         sum_columns = block_n * (count_n if loop_order == "mkn" else 1)
-        sums_dtype = nl.float32 if accumulator == "float32" else dtype
         sums = _tiles(products, (TILE, sum_rows, sum_columns), sums_dtype)
     if not to_strip:
         rows = _tiles(len(out), (TILE, row_slots, block_n), dtype)
@@ -94,6 +95,8 @@ def multiply(
     by=("none", "none"),
     finish="none",
     extra=(),
+    double_row=False,
+    interleave=False,
 ):
     """out[M,N] = finish(left[K,M]^T @ right[K,N]); out is in HBM or a strip.
 
@@ -107,6 +110,9 @@ def multiply(
             or "dma".
         finish: What becomes of a complete tile, and
         extra: what that needs: see `_finish`.
+        double_row: Multiply two tiles of K at once; operands are float8.
+        interleave: Where a step's products have a PSUM bank each, take every tile of K through all
+            of them before the next: work begins with the first tile that arrives.
     """
     M, N, K = sizes
     tiles_m, block_n, tiles_k, count_m, count_n, count_k = _grid(sizes, plan)
@@ -115,6 +121,7 @@ def multiply(
     products, tiles_n = max(len(left), len(right)), ceil_div(block_n, TILE_N)
     k_innermost = loop_order == "mnk" or loop_order == "nmk"
     in_psum = _stays_in_psum(sizes, plan, products, psum)
+    together = interleave and tiles_m * tiles_n * products <= psum.shape[1]
 
     # A block is loaded again in every pass of the loop it does not depend on, unless it is resident
     # or nothing else was loaded in between.
@@ -140,9 +147,11 @@ def multiply(
                 load_left = len(left_blocks) > 0 and fresh[0] and (left_again or n == 0)
                 load_right = len(right_blocks) > 0 and fresh[1] and (right_again or m == 0)
                 if load_left and by[0] != "none":
-                    _load_turned(left_blocks, left_slot, left, k0, depth, m0, columns_m, by[0])
+                    area = (k0, depth, m0, columns_m)
+                    _load_turned(left_blocks, left_slot, left, area, by[0], evict)
                 if load_right and by[1] != "none":
-                    _load_turned(right_blocks, right_slot, right, k0, depth, n0, columns_n, by[1])
+                    area = (k0, depth, n0, columns_n)
+                    _load_turned(right_blocks, right_slot, right, area, by[1], evict)
                 for t in range(ceil_div(depth, TILE)):
                     rows, top = min(TILE, depth - t * TILE), k0 + t * TILE
                     if load_left and by[0] == "none":
@@ -166,19 +175,25 @@ def multiply(
 
                 # Phase 2: multiply tile by tile, evict what is complete, store rows of the block.
                 turn = step // count_k if k_innermost else step
-                last = k == count_k - 1
+                last, going = k == count_k - 1, in_psum and k > 0
+                if together:
+                    block = (turn * tiles_m * tiles_n * products, tiles_n)
+                    area = (columns_m, columns_n, depth)
+                    _products_together(psum, block, lefts, rights, area, going)
                 for i in range(ceil_div(columns_m, TILE)):
                     top, height = i * TILE, min(TILE, columns_m - i * TILE)
                     rows = _rows(out, out_rows, m * tiles_m + i, turn * tiles_m + i, height, n0)
-                    if last and finish == "residual":
+                    if last and (finish == "residual" or finish == "times"):
                         _load_rows(rows, extra, m0 + top, n0, columns_n)
                     for j in range(ceil_div(columns_n, TILE_N)):
                         first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
                         tile = ((turn * tiles_m + i) * tiles_n + j) * products
-                        area = (top, height, first, width, depth)
-                        totals = _products(psum, tile, lefts, rights, area, in_psum and k > 0)
+                        totals = _banks(psum, tile, products, height, width)
+                        if not together:
+                            area = (top, height, first, width, depth)
+                            _products(totals, lefts, rights, area, going, double_row)
                         targets = _part(rows, first, width)
-                        on_scalar = evict == "scalar" or (evict == "both" and tile % 2 == 1)
+                        on_scalar = _on_scalar(evict, tile)
                         if not in_psum:
                             row = i + (m * tiles_m if loop_order == "nkm" else 0)
                             column = first + (n * block_n if loop_order == "mkn" else 0)
@@ -217,6 +232,7 @@ def layer(
     by="none",
     finish="none",
     extra=(),
+    interleave=False,
 ):
     """out[rows,columns] = finish(x[K,rows]^T @ w[K,columns]), or out[columns,rows] where swapped.
 
@@ -227,16 +243,27 @@ def layer(
         call: Number of this layer among those that share the room.
         fresh: Whether w must be loaded; False finds it in the room.
         by: What transposes x where its rows are rows: "none", "tensor", "vector" or "dma".
+        finish, extra, interleave: As for `multiply`.
     """
     sizes, plan = _as_product(swapped, sizes, plan)
+    left, right, fresh_sides, sides = x, w, (True, fresh), (by, "none")
     if swapped:
-        multiply(
-            out, w, x, sizes, plan, room, psum, call, (fresh, True), ("none", by), finish, extra
-        )
-    else:
-        multiply(
-            out, x, w, sizes, plan, room, psum, call, (True, fresh), (by, "none"), finish, extra
-        )
+        left, right, fresh_sides, sides = w, x, (fresh, True), ("none", by)
+    multiply(
+        out,
+        left,
+        right,
+        sizes,
+        plan,
+        room,
+        psum,
+        call,
+        fresh_sides,
+        sides,
+        finish,
+        extra,
+        interleave=interleave,
+    )
 
 
 def _as_product(swapped, sizes, plan):
@@ -260,17 +287,64 @@ def _as_product(swapped, sizes, plan):
     return sizes, (row_tiles, column_tiles, k_tiles, loop_order, resident, evict, LOAD_COLUMNS)
 
 
-def transpose_strip(dst, src, rows, columns, by):
-    """dst = src transposed: strips of [columns, rows] and of [rows, columns]."""
+def transpose_strip(dst, src, rows, columns, by, evict="vector", factors=()):
+    """dst = src transposed: strips of [columns, rows] and of [rows, columns].
+
+    Args:
+        by: "tensor", "vector" or "dma".
+        evict: Engine that empties PSUM and scales: "vector", "scalar", or "both" in turn.
+        factors: One [128, tiles of columns] in float32: by what rows of dst are scaled; or none.
+    """
     for i in range(ceil_div(rows, TILE)):
         height = min(TILE, rows - i * TILE)
-        for j in range(ceil_div(columns, TILE)):
-            width = min(TILE, columns - j * TILE)
-            _turn(
-                dst[0:width, j, i * TILE : i * TILE + height],
-                src[0:height, i, j * TILE : j * TILE + width],
-                by,
-            )
+        turned = dst[:, :, i * TILE : i * TILE + height]
+        if by == "tensor":
+            _turn_tiles(turned, src[0:height, i, 0:columns], _on_scalar(evict, i), factors)
+        else:
+            for j in range(ceil_div(columns, TILE)):
+                width = min(TILE, columns - j * TILE)
+                tile = turned[0:width, j]
+                _turn(tile, src[0:height, i, j * TILE : j * TILE + width], by)
+                if len(factors) > 0:
+                    _scale(tile, tile, factors[0][0:width, j : j + 1], _on_scalar(evict, j))
+
+
+def transpose_hbm(dst, src):
+    """dst[N,M] = src[M,N] transposed by DMA, both in HBM."""
+    M, N = src.shape
+    for m in range(0, M, LOAD_COLUMNS):
+        wide = min(LOAD_COLUMNS, M - m)
+        for n in range(0, N, TILE):
+            high = min(TILE, N - n)
+            turned = nl.ndarray((high, wide), dtype=src.dtype, buffer=nl.sbuf)
+            nisa.dma_transpose(dst=turned, src=src[m : m + wide, n : n + high])
+            nisa.dma_copy(dst=dst[n : n + high, m : m + wide], src=turned)
+
+
+def spread(vector, rows):
+    """[rows, N] in SBUF, in every row the vector[1,N] of HBM."""
+    N = vector.shape[1]
+    found = nl.ndarray((rows, N), dtype=vector.dtype, buffer=nl.sbuf)
+    nisa.dma_copy(dst=found, src=vector.ap(pattern=[[0, rows], [1, N]]))
+    return found
+
+
+def upright(vector):
+    """[128, tiles of N] in SBUF, float32: the vector[1,N] of HBM, a tile in each column."""
+    N = vector.shape[1]
+    whole, rest = N // TILE, N % TILE
+    found = nl.ndarray((TILE, ceil_div(N, TILE)), dtype=nl.float32, buffer=nl.sbuf)
+    for t in range(0, whole, TILE):
+        tiles = min(TILE, whole - t)
+        column = nl.ndarray((TILE, tiles), dtype=vector.dtype, buffer=nl.sbuf)
+        lying = vector[0:1, t * TILE : (t + tiles) * TILE].reshape((tiles, TILE))
+        nisa.dma_transpose(dst=column, src=lying)
+        nisa.tensor_copy(dst=found[:, t : t + tiles], src=column)
+    if rest > 0:
+        column = nl.ndarray((rest, 1), dtype=vector.dtype, buffer=nl.sbuf)
+        nisa.dma_copy(dst=column, src=vector[0:1, whole * TILE : N].reshape((rest, 1)))
+        nisa.tensor_copy(dst=found[0:rest, whole : whole + 1], src=column)
+    return found
 
 
 def _grid(sizes, plan):
@@ -364,24 +438,61 @@ def _load(blocks, slot, t, sources, k0, rows, first, columns, load_columns):
             )
 
 
-def _load_turned(blocks, slot, sources, k0, depth, first, columns, by):
+def _load_turned(blocks, slot, sources, area, by, evict):
     """Loads a block of source[first : first + columns, k0 : k0 + depth], transposed."""
+    k0, depth, first, columns = area
+    step = LOAD_COLUMNS if by == "dma" else TILE
     for p in range(len(blocks)):
         block, source = blocks[p], sources[p]
-        for c in range(0, columns, TILE):
-            width = min(TILE, columns - c)
+        for c in range(0, columns, step):
+            width = min(step, columns - c)
             rows = source[first + c : first + c + width, k0 : k0 + depth]
             if by != "dma":
                 natural = nl.ndarray((width, depth), dtype=source.dtype, buffer=nl.sbuf)
                 nisa.dma_copy(dst=natural, src=rows)
                 rows = natural
-            for t in range(ceil_div(depth, TILE)):
-                height = min(TILE, depth - t * TILE)
-                _turn(
-                    block[0:height, slot, t, c : c + width],
-                    rows[0:width, t * TILE : t * TILE + height],
-                    by,
-                )
+            if by == "tensor":
+                _turn_tiles(block[:, slot, :, c : c + width], rows, _on_scalar(evict, c // TILE))
+            else:
+                for t in range(ceil_div(depth, TILE)):
+                    height = min(TILE, depth - t * TILE)
+                    _turn(
+                        block[0:height, slot, t, c : c + width],
+                        rows[0:width, t * TILE : t * TILE + height],
+                        by,
+                    )
+
+
+def _turn_tiles(dst, src, on_scalar, factors=()):
+    """dst[128, tiles, P] = src[P, K] transposed by TensorE, times factors[128, tiles] if given;
+    tiles that fit a bank leave together.
+    """
+    width, depth = src.shape
+    size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
+    group, whole = BANK_BYTES // (TILE * size), depth // TILE
+    for first in range(0, ceil_div(depth, TILE), group):
+        tiles = min(group, ceil_div(depth, TILE) - first)
+        full = min(tiles, whole - first)
+        turned = nl.ndarray((TILE, tiles, width), dtype=src.dtype, buffer=nl.psum)
+        for t in range(tiles):
+            top = (first + t) * TILE
+            height = min(TILE, depth - top)
+            nisa.nc_transpose(
+                dst=turned[0:height, t],
+                data=src[0:width, top : top + height],
+                engine=nisa.engine.tensor,
+            )
+        rest = depth - whole * TILE
+        if len(factors) > 0:
+            for t in range(tiles):
+                at, height = first + t, min(TILE, depth - (first + t) * TILE)
+                factor = factors[0][0:height, at : at + 1]
+                _scale(dst[0:height, at], turned[0:height, t], factor, on_scalar)
+        else:
+            if full > 0:
+                _copy(dst[:, first : first + full], turned[:, 0:full], on_scalar)
+            if full < tiles:
+                _copy(dst[0:rest, whole], turned[0:rest, full], on_scalar)
 
 
 def _turn(dst, src, by):
@@ -436,28 +547,58 @@ def _store_rows(out, rows, top, first, columns):
         )
 
 
-def _products(psum, tile, lefts, rights, area, going):
-    """One product, or two side by side."""
-    one = _product(psum, tile, lefts[0], rights[0], area, going)
-    if len(lefts) == 1 and len(rights) == 1:
-        return (one,)
-    left, right = lefts[len(lefts) - 1], rights[len(rights) - 1]
-    return one, _product(psum, tile + 1, left, right, area, going)
+def _banks(psum, tile, products, height, width):
+    """The PSUM tile of one product, or of two side by side."""
+    banks = psum.shape[1]
+    one = psum[0:height, tile % banks, 0:width]
+    return (one,) if products == 1 else (one, psum[0:height, (tile + 1) % banks, 0:width])
 
 
-def _product(psum, tile, left, right, area, going):
+def _products(totals, lefts, rights, area, going, double_row):
     """Multiplies the K tiles of a step into PSUM; `going`: onto what is there."""
     top, height, first, width, depth = area
-    product = psum[0:height, tile % psum.shape[1], 0:width]
+    for p in range(len(totals)):
+        left, right = lefts[min(p, len(lefts) - 1)], rights[min(p, len(rights) - 1)]
+        first_tile = 0
+        if double_row:
+            first_tile = depth // (2 * TILE) * 2
+            for t in range(0, first_tile, 2):
+                nisa.nc_matmul(
+                    dst=totals[p],
+                    stationary=left[:, t : t + 2, top : top + height],
+                    moving=right[:, t : t + 2, first : first + width],
+                    accumulate=t > 0 or going,
+                    perf_mode=nisa.matmul_perf_mode.double_row,
+                )
+        for t in range(first_tile, ceil_div(depth, TILE)):
+            rows = min(TILE, depth - t * TILE)
+            nisa.nc_matmul(
+                dst=totals[p],
+                stationary=left[0:rows, t, top : top + height],
+                moving=right[0:rows, t, first : first + width],
+                accumulate=t > 0 or going,
+            )
+
+
+def _products_together(psum, block, lefts, rights, area, going):
+    """Multiplies all tiles of a step into PSUM, one tile of K after the other."""
+    (start, tiles_n), (columns_m, columns_n, depth) = block, area
+    products = max(len(lefts), len(rights))
     for t in range(ceil_div(depth, TILE)):
         rows = min(TILE, depth - t * TILE)
-        nisa.nc_matmul(
-            dst=product,
-            stationary=left[0:rows, t, top : top + height],
-            moving=right[0:rows, t, first : first + width],
-            accumulate=t > 0 or going,
-        )
-    return product
+        for i in range(ceil_div(columns_m, TILE)):
+            top, height = i * TILE, min(TILE, columns_m - i * TILE)
+            for j in range(ceil_div(columns_n, TILE_N)):
+                first, width = j * TILE_N, min(TILE_N, columns_n - j * TILE_N)
+                tile = start + (i * tiles_n + j) * products
+                totals = _banks(psum, tile, products, height, width)
+                for p in range(products):
+                    nisa.nc_matmul(
+                        dst=totals[p],
+                        stationary=lefts[min(p, len(lefts) - 1)][0:rows, t, top : top + height],
+                        moving=rights[min(p, len(rights) - 1)][0:rows, t, first : first + width],
+                        accumulate=t > 0 or going,
+                    )
 
 
 def _sums(sums, targets, row, first, height, width):
@@ -485,9 +626,10 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     silu        silu(total)
     swiglu      silu(total) * total 1
     bias        total + extra[:, n]         [128, N], every row the same
-    bias_rows   total + extra[:, m tile]    [128, tiles of M]
+    bias_rows   total + extra[:, m tile]    [128, tiles of M], float32
     scale       total * extra[:, m tile]    [128, tiles of M]
     residual    total + what dst holds      [M, N] in HBM, brought before
+    times       total * what dst holds      [M, N] in HBM, brought before
     """
     dst, total, (row, first) = targets[0], totals[0], spot
     height, width = dst.shape
@@ -500,14 +642,21 @@ def _finish(targets, totals, finish, extra, spot, on_scalar):
     elif finish == "bias":
         _add(dst, total, extra[0:height, first : first + width], on_scalar)
     elif finish == "bias_rows":
-        nisa.activation(dst=dst, op=nl.copy, data=total, bias=extra[0:height, row : row + 1])
+        _shift(dst, total, extra[0:height, row : row + 1], on_scalar)
     elif finish == "scale":
         _scale(dst, total, extra[0:height, row : row + 1], on_scalar)
     elif finish == "residual":
         _add(dst, total, dst, on_scalar)
+    elif finish == "times":
+        nisa.tensor_tensor(dst=dst, data1=total, data2=dst, op=nl.multiply)
     else:
         for p in range(len(targets)):
             _copy(targets[p], totals[p], on_scalar)
+
+
+def _on_scalar(evict, number):
+    """Whether ScalarE empties PSUM, of tile after tile."""
+    return evict == "scalar" or (evict == "both" and number % 2 == 1)
 
 
 def _copy(dst, total, on_scalar):
@@ -525,6 +674,16 @@ def _scale(dst, total, factor, on_scalar):
     else:
         nisa.tensor_scalar(
             dst=dst, data=total, op0=nl.multiply, operand0=factor, engine=nisa.engine.vector
+        )
+
+
+def _shift(dst, total, bias, on_scalar):
+    """dst = total + bias[P,1]."""
+    if on_scalar:
+        nisa.activation(dst=dst, op=nl.copy, data=total, bias=bias)
+    else:
+        nisa.tensor_scalar(
+            dst=dst, data=total, op0=nl.add, operand0=bias, engine=nisa.engine.vector
         )
 
 

@@ -37,6 +37,7 @@ def xuv(
     buffers=2,
     psum_accumulators=8,
     evict="vector",
+    interleave=False,
 ):
     """Multiplies x, u and v, all bfloat16 or all float32, any sizes.
 
@@ -59,6 +60,8 @@ def xuv(
         buffers: Blocks of each operand and rows of y in rotation.
         psum_accumulators: PSUM banks in rotation.
         evict: Engine that empties PSUM: "vector", "scalar", or "both" in turn.
+        interleave: Take each tile of K through all products of a step as it arrives, where these
+            have a PSUM bank each (phase 1).
 
     Returns:
         y[M,N] or y^T[N,M] in HBM, in the operands' dtype.
@@ -81,7 +84,9 @@ def xuv(
     if intermediate == "hbm":
         h = nl.ndarray((R, M) if by_swap else (M, R), dtype=x.dtype, buffer=nl.private_hbm)
         room = layer_room(by_swap, (M, R, K), (h,), (x,), (u,), plan_1, buffers, psum)
-        layer(by_swap, (h,), (x,), (u,), (M, R, K), plan_1, room, psum, by=x_by)
+        layer(
+            by_swap, (h,), (x,), (u,), (M, R, K), plan_1, room, psum, by=x_by, interleave=interleave
+        )
         room = layer_room(y_swapped, (M, N, R), (y,), (h,), (v,), plan_2, buffers, psum)
         h_by = "none" if by_swap else transpose
         layer(y_swapped, (y,), (h,), (v,), (M, N, R), plan_2, room, psum, by=h_by)
@@ -104,7 +109,20 @@ def xuv(
             x_rows = x[:, m0 : m0 + height] if layout == "KM" else x[m0 : m0 + height, :]
             new_u = not keep_u or call == 0
             sizes = (height, R, K)
-            layer(by_swap, (h,), (x_rows,), (u,), sizes, plan_1, room_1, psum, call, new_u, x_by)
+            layer(
+                by_swap,
+                (h,),
+                (x_rows,),
+                (u,),
+                sizes,
+                plan_1,
+                room_1,
+                psum,
+                call,
+                new_u,
+                x_by,
+                interleave=interleave,
+            )
             if not by_swap:
                 transpose_strip(r, h, height, R, transpose)
 

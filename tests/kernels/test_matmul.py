@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import ast
+import dataclasses
 import inspect
-import json
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -17,15 +15,19 @@ from hypothesis import strategies as st
 
 from tuner.kernel import LoadedKernel, load_kernel, read_kernel
 from tuner.neuroncore import device
+from tuner.neuroncore.compiler.memory import demand
+from tuner.neuroncore.program import DmaWork, ElementwiseWork, MatmulWork, Space
 from tuner.nki.record.tracing import Trace, trace
-from tuner.runtime.rules import DTYPE_BYTES, Config
-from tuner.space import SearchSpace, find
+from tuner.runtime.errors import TunerError
+from tuner.runtime.rules import DTYPE_BYTES, Config, Scope
+from tuner.space import SearchSpace, Workload, find
 
-TRN2 = device("trn2")
+TRN1, TRN2 = device("trn1"), device("trn2")
 SPACE = find("matmul")
-OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "nki_signatures.json").read_text())
 SHAPES = [(300, 300, 600), (130, 129, 600), (257, 400, 520), (1, 200, 513), (257, 5, 520)]
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float32": 2.0**-24}
+DTYPES = ["bfloat16", "float32", "float8_e4m3"]
+SILU_SLOPE = 1.1  # at most
 BLOCK_ORDERS = [  # an operand can be resident only where it would be loaded again
     *product(["mnk", "nmk"], ["none", "lhs", "rhs", "both"]),
     *product(["mkn"], ["none", "rhs"]),
@@ -43,17 +45,27 @@ def kernel() -> LoadedKernel:
 
 @cache
 def space(shape: Shape, dtype: str) -> SearchSpace:
-    workload = SPACE.workload(dict(zip("MKN", shape, strict=True)), dtype)
-    return SearchSpace(SPACE.rules, SPACE.scope(workload, TRN2.facts()))
+    return SearchSpace(SPACE.rules, SPACE.scope(workload(shape, dtype), TRN2.facts()))
+
+
+def workload(shape: Shape, dtype: str, **variants: str) -> Workload:
+    return SPACE.workload({**dict(zip("MKN", shape, strict=True)), **variants}, dtype)
+
+
+def traced(
+    work: Workload, config: Config, values: dict[str, Array] | None = None, symbolic: bool = True
+) -> Trace:
+    keywords = {**SPACE.variants_of(work), **config}
+    with kernel().lent():
+        arguments = SPACE.arguments(work)
+        return trace(kernel().function, arguments, keywords, TRN2, values, symbolic)
 
 
 def run(shape: Shape, dtype: str, config: Config, lhsT: Array | None, rhs: Array | None) -> Trace:
     """Traces the kernel; checks what holds for every config."""
     M, K, N = shape
-    arguments = SPACE.arguments(SPACE.workload({"M": M, "K": K, "N": N}, dtype))
     values = None if lhsT is None or rhs is None else {"lhsT": lhsT, "rhs": rhs}
-    with kernel().lent():
-        found = trace(kernel().function, arguments, config, TRN2, values)
+    found = traced(workload(shape, dtype), config, values)
     size = DTYPE_BYTES[dtype]
     once = (M * K + K * N) * size
     assert found.outputs == (((M, N), dtype),)
@@ -72,7 +84,8 @@ def bound(shape: Shape, dtype: str, config: Config, lhsT: Array, rhs: Array) -> 
     # The result is rounded, and so is each partial sum that waits in the operands' dtype.
     roundings = 1 if config.get("accumulator") == "float32" else -(-K // (128 * tiles_k))
     magnitude = np.abs(lhsT).astype(np.float64).T @ np.abs(rhs)
-    return (roundings * UNIT_ROUNDOFF[dtype] + K * UNIT_ROUNDOFF["float32"]) * magnitude
+    partial = "float32" if dtype == "float32" else "bfloat16"
+    return (roundings * UNIT_ROUNDOFF[partial] + K * UNIT_ROUNDOFF["float32"]) * magnitude
 
 
 def legal(loop_order: str, resident: str, dtype: str) -> list[tuple[Shape, Config]]:
@@ -81,7 +94,7 @@ def legal(loop_order: str, resident: str, dtype: str) -> list[tuple[Shape, Confi
     found: dict[tuple[Any, Any], tuple[Shape, Config]] = {}
     for shape in random.permutation(np.array(SHAPES)).tolist():
         rows = space((shape[0], shape[1], shape[2]), dtype)
-        for row in random.permutation(len(rows))[:2000].tolist():
+        for row in random.permutation(len(rows))[:6000].tolist():
             config = rows.config(row)
             if (config["loop_order"], config["resident"]) == (loop_order, resident):
                 ways = (config["evict"], config.get("accumulator"))
@@ -102,9 +115,197 @@ def test_equals_its_reference(loop_order: str, resident: str) -> None:
         if dtype == "bfloat16":
             lhsT, rhs = (a.astype(ml_dtypes.bfloat16).astype(np.float32) for a in (lhsT, rhs))
         (found,) = run(shape, dtype, config, lhsT, rhs).values or ()
-        exact = kernel().attribute(SPACE.reference)(lhsT, rhs)
+        exact = kernel().attribute(SPACE.reference)(lhsT=lhsT, rhs=rhs)
         error = np.abs(found - exact) / bound(shape, dtype, config, lhsT, rhs)
         assert error.max() <= 1, (shape, config)
+
+
+VARIANTS = [
+    ("KM", "MN", None),
+    ("KM", "NM", None),
+    *product(["MK"], ["MN", "NM"], ["tensor", "vector", "dma", "hbm"]),
+]
+ODD_SHAPES = [(130, 129, 600), (1, 400, 513), (257, 700, 130), (300, 5, 1)]
+
+
+def random_operands(work: Workload, seed: int) -> dict[str, Array]:
+    random = np.random.default_rng(seed)
+    found = {}
+    for argument in SPACE.arguments(work):
+        values = random.standard_normal(argument.shape).astype(np.float32)
+        if argument.dtype != "float32":
+            values = values.astype(getattr(ml_dtypes, argument.dtype)).astype(np.float32)
+        found[argument.name] = values
+    return found
+
+
+def random_config(work: Workload, seed: int, **chosen: Any) -> Config:
+    """A legal config that has the chosen values."""
+    random = np.random.default_rng(seed)
+    by_name = {p.name: p for p in SPACE.rules.parameters}
+    blocks = {"tiles_m": 1, "tiles_n": 1, "load_columns": 512, "psum_accumulators": 4}
+    free = ("tiles_k", "loop_order", "buffers", "evict")
+    values = {name: by_name[name].values for name in free}
+    drawn = {name: those[int(random.integers(len(those)))] for name, those in values.items()}
+    scope = SPACE.scope(work, TRN2.facts())
+    config = SPACE.rules.nearest_legal({**blocks, **drawn, **chosen}, scope)
+    assert config is not None
+    return config
+
+
+def expected_dtype(dtype: str, result: str) -> str:
+    if result != "same":
+        return result
+    return "bfloat16" if dtype == "float8_e4m3" else dtype
+
+
+@pytest.mark.parametrize(("layout", "out", "transpose"), VARIANTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_variant_equals_its_reference(
+    layout: str, out: str, transpose: str | None, dtype: str
+) -> None:
+    if dtype == "float8_e4m3" and transpose in ("dma", "hbm"):
+        return  # no config is legal
+    chosen = {} if transpose is None else {"transpose": transpose}
+    for seed, (epilogue, result) in enumerate(
+        product(["none", "bias", "silu", "residual"], ["same", "float32", "bfloat16"])
+    ):
+        shape = ODD_SHAPES[(seed + len(layout + out + dtype)) % len(ODD_SHAPES)]
+        work = workload(shape, dtype, layout=layout, out=out, epilogue=epilogue, result=result)
+        config = random_config(work, seed, **chosen)
+        assert config.get("transpose") == transpose
+        values = random_operands(work, seed)
+        run_ = traced(work, config, values)
+        (found,) = run_.values or ()
+        M, _, N = shape
+        returned = expected_dtype(dtype, result)
+        assert run_.outputs == (((M, N) if out == "MN" else (N, M), returned),)
+        assert not list(run_.hazards)
+        assert run_.program.hbm_written_bytes >= M * N * DTYPE_BYTES[returned]
+        exact = kernel().attribute(SPACE.reference)(**values, **SPACE.variants_of(work))
+        lhsT = values["lhsT"] if layout == "KM" else values["lhs"].T
+        rounding = bound(shape, dtype, config, lhsT, values["rhs"])
+        allowed = SILU_SLOPE * (rounding if out == "MN" else rounding.T)
+        # What is added, and the sum, are rounded to the result's dtype.
+        allowed = allowed + 2 * UNIT_ROUNDOFF[returned] * (np.abs(exact) + allowed)
+        allowed = allowed + 4 * UNIT_ROUNDOFF["float32"]
+        assert (np.abs(found - exact) / allowed).max() <= 1, (shape, config)
+
+
+@pytest.mark.parametrize(("layout", "out", "transpose"), VARIANTS)
+def test_variants_are_recorded_as_wholes(layout: str, out: str, transpose: str | None) -> None:
+    """What is written down does not grow with the matrices, and is what runs pass by pass."""
+    chosen = {} if transpose is None else {"transpose": transpose}
+    for epilogue in ("bias", "residual"):
+        sizes = []
+        for shape in [(512, 1024, 1024), (1024, 2048, 4096)]:
+            work = workload(shape, "bfloat16", layout=layout, out=out, epilogue=epilogue)
+            config = random_config(work, 0, tiles_k=2, loop_order="mnk", evict="vector", **chosen)
+            sizes.append(len(traced(work, config).recording.instructions))
+        assert sizes[0] == sizes[1]
+        work = workload((257, 700, 1100), "bfloat16", layout=layout, out=out, epilogue=epilogue)
+        config = random_config(work, 1, **chosen)
+        whole, plain = traced(work, config), traced(work, config, symbolic=False)
+        assert list(whole.program.works) == list(plain.program.works)
+
+
+def test_swapped_operands_transpose_for_nothing() -> None:
+    shape = (256, 512, 1024)
+    blocks: Config = {"tiles_m": 2, "tiles_n": 2, "tiles_k": 2, "load_columns": 512}
+    for loop_order, resident in BLOCK_ORDERS:
+        chosen = {**blocks, "tiles_m": 1, "tiles_n": 1, "loop_order": loop_order}
+        chosen["resident"] = resident
+        programs = [
+            traced(workload(shape, "bfloat16", out=out), chosen).program for out in ("MN", "NM")
+        ]
+        assert programs[0].hbm_read_bytes == programs[1].hbm_read_bytes, chosen
+        assert programs[0].hbm_written_bytes == programs[1].hbm_written_bytes
+        assert programs[0].flops == programs[1].flops
+
+
+def counts(found: Trace, kind: type) -> int:
+    return sum(n for work, n in found.recording.work_counts().items() if isinstance(work, kind))
+
+
+def test_what_transposes_is_a_choice() -> None:
+    work = workload((256, 2048, 512), "bfloat16", layout="MK")
+    config = {"tiles_m": 2, "tiles_n": 1, "tiles_k": 16, "psum_accumulators": 6}
+    found = {by: traced(work, {**config, "transpose": by}) for by in ("tensor", "dma", "hbm")}
+    vector = traced(work, {**config, "transpose": "vector"})
+    # 32 tiles, eight of which leave PSUM at once
+    products = 2 * 16
+    assert counts(found["tensor"], MatmulWork) == products + 32
+    assert counts(found["dma"], MatmulWork) == counts(vector, MatmulWork) == products
+    evictions = counts(found["dma"], ElementwiseWork)
+    assert counts(found["tensor"], ElementwiseWork) == evictions + 4
+    assert counts(vector, ElementwiseWork) == evictions + 32 * 16
+    turned = {
+        by: sum(
+            n
+            for work, n in run.recording.work_counts().items()
+            if isinstance(work, DmaWork) and work.transpose
+        )
+        for by, run in found.items()
+    }
+    assert turned == {"tensor": 0, "dma": 16, "hbm": 16}
+    once = 2 * (256 * 2048 + 2048 * 512)
+    assert found["dma"].program.hbm_read_bytes == once
+    assert found["hbm"].program.hbm_read_bytes == once + 2 * 256 * 2048
+
+
+def test_double_rows_halve_the_products() -> None:
+    for K, doubled, single in [(1024, 4, 8), (384, 2, 3), (300, 2, 3), (128, 1, 1), (600, 3, 5)]:
+        work = workload((128, K, 512), "float8_e4m3")
+        config: Config = {"tiles_m": 1, "tiles_n": 1, "tiles_k": 8}
+        for double_row, products in [(True, doubled), (False, single)]:
+            found = traced(work, {**config, "double_row": double_row})
+            assert counts(found, MatmulWork) == products
+            assert found.program.flops == 2 * 128 * K * 512
+
+
+def test_float8_begins_with_trn2() -> None:
+    work = workload((128, 128, 512), "float8_e4m3")
+    with pytest.raises(TunerError, match="no faster than bfloat16; double rows begin with v3"):
+        SearchSpace(SPACE.rules, SPACE.scope(work, TRN1.facts()))
+    assert len(SearchSpace(SPACE.rules, SPACE.scope(work, TRN2.facts()))) > 100
+
+
+def fits(config: Config, scope: Scope, sbuf_bytes: float) -> bool:
+    """Whether the constraints on memory let a config pass, had SBUF that many bytes a partition."""
+    absent = {p.name for p in SPACE.rules.parameters} - set(config)
+    values = {**scope, **config, "device.sbuf_usable_bytes_per_partition": sbuf_bytes}
+    return all(
+        bool(constraint.expr.evaluate(values))
+        for constraint in SPACE.rules.constraints
+        if "more than a partition" in constraint.why and not constraint.expr.names & absent
+    )
+
+
+@pytest.mark.parametrize(("layout", "out", "transpose"), VARIANTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_constraints_on_memory_are_what_the_allocator_finds(
+    layout: str, out: str, transpose: str | None, dtype: str
+) -> None:
+    if dtype == "float8_e4m3" and transpose in ("dma", "hbm"):
+        return  # no config is legal
+    kept = tuple(c for c in SPACE.rules.constraints if "more than a partition" not in c.why)
+    rules = dataclasses.replace(SPACE.rules, constraints=kept)
+    random = np.random.default_rng(len(layout + out + dtype + (transpose or "")))
+    epilogues = ["none", "bias", "residual"]
+    shapes = [(1000, 1300, 2100), (600, 3000, 2500), (2048, 1024, 600)]
+    for epilogue, shape in zip(epilogues, random.permutation(shapes).tolist(), strict=True):
+        work = workload(shape, dtype, layout=layout, out=out, epilogue=epilogue)
+        scope = SPACE.scope(work, TRN2.facts())
+        space = SearchSpace(rules, scope)
+        compared = 0
+        while compared < 2:
+            config = space.config(int(random.integers(len(space))))
+            large = fits(config, scope, 400_000) and not fits(config, scope, 60_000)
+            if large and config.get("transpose") == transpose:
+                asked = demand(traced(work, config).program, TRN2).peak_bytes[Space.SBUF]
+                assert fits(config, scope, 1.03 * asked), (shape, epilogue, config)
+                assert not fits(config, scope, 0.97 * asked), (shape, epilogue, config)
+                compared += 1
 
 
 @settings(max_examples=60)
@@ -167,7 +368,7 @@ def test_accumulator_is_the_dtype_of_partial_sums() -> None:
 
 def test_reference_is_the_product_in_float64() -> None:
     lhsT, rhs = np.array([[1], [2.0**-30]], np.float32), np.ones((2, 1), np.float32)
-    found = kernel().attribute(SPACE.reference)(lhsT, rhs)
+    found = kernel().attribute(SPACE.reference)(lhsT=lhsT, rhs=rhs)
     assert found.dtype == np.float64
     assert found.item() == 1 + 2.0**-30
 
@@ -175,59 +376,10 @@ def test_reference_is_the_product_in_float64() -> None:
 def test_defaults_are_the_search_space_s() -> None:
     parameters = inspect.signature(kernel().function).parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-    assert defaults == {p.name: p.default for p in SPACE.rules.parameters}
-
-
-FILES = [SPACE.kernel_file, SPACE.kernel_file.with_name("blocks.py")]
-
-
-def kernel_code() -> list[ast.AST]:
-    """Every node of the files but the numpy reference's: what the NKI compiler would see."""
-    trees = [ast.parse(file.read_text()) for file in FILES]
-    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert len(functions) > 2
-    return [n for f in functions if f.name != SPACE.reference for n in ast.walk(f)]
-
-
-def test_source_keeps_to_what_the_nki_compiler_takes() -> None:
-    refused = (ast.Is, ast.IsNot, ast.List, ast.ListComp, ast.Starred, ast.Lambda, ast.Try)
-    for node in kernel_code():
-        assert not isinstance(node, refused), ast.dump(node)
-        if isinstance(node, ast.arguments):
-            assert node.vararg is node.kwarg is None
-            assert not node.kwonlyargs
-        if isinstance(node, ast.Call):
-            assert all(keyword.arg is not None for keyword in node.keywords)
-
-
-def test_source_names_only_what_nki_has() -> None:
-    modules = {"nl": "nki.language", "nisa": "nki.isa"}
-    members = {path.rpartition(".")[2]: those for path, those in OFFICIAL["members"].items()}
-    names = {
-        module: {*OFFICIAL["functions"][module], *OFFICIAL["others"][module], *members}
-        for module in modules.values()
+    tensors = {spec.name: None for spec in SPACE.inputs}
+    variants = {name: words[0] for name, words in SPACE.variants.items()}
+    assert defaults == {
+        **tensors,
+        **variants,
+        **{p.name: p.default for p in SPACE.rules.parameters},
     }
-    used = set()
-    for node in kernel_code():
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert node.value.id != "np", "numpy is not there while a kernel is compiled"
-            if node.value.id in modules:
-                assert node.attr in names[modules[node.value.id]]
-                used.add(node.attr)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
-            of_enum = members.get(node.value.attr)
-            assert of_enum is None or node.attr in of_enum
-    assert {"nc_matmul", "dma_copy", "ndarray", "engine"} <= used
-
-
-def test_calls_pass_parameters_that_nki_has() -> None:
-    known = OFFICIAL["functions"]["nki.isa"] | OFFICIAL["functions"]["nki.language"]
-    calls = 0
-    for node in kernel_code():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            stub = ast.parse(f"def stub({known[node.func.attr]}): ...").body[0]
-            assert isinstance(stub, ast.FunctionDef)
-            names = {argument.arg for argument in stub.args.args}
-            assert {keyword.arg for keyword in node.keywords} <= names
-            calls += 1
-    assert calls > 5
