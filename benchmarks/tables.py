@@ -142,7 +142,8 @@ def _summary(tuned: list[Tuned], devices: list[str], kernels: list[str]) -> list
                 ]
             )
     columns = ["device", "kernel", "workloads", "1 % faster or more", "speed-up, geometric mean"]
-    columns += ["largest", "share of the sustained roofline, median", "largest", "times"]
+    columns += ["largest speed-up", "share of the sustained roofline, median", "largest share"]
+    columns += ["times"]
     return _rows(columns, rows)
 
 
@@ -164,9 +165,9 @@ def _choices(tuned: list[Tuned], devices: list[str]) -> list[str]:
             continue
         cells = [_choice(found[device], parameter) for device in devices]
         shown.append([f"`{parameter.name}`", f"`{parameter.default}`", *cells])
-    lines = _rows(["parameter", "default", *devices], shown)
+    lines = [*_rows(["parameter", "default", *devices], shown), ""] if shown else []
     never = ", ".join(f"`{name}`" for name in kept)
-    return [*lines, "", f"Never another than the default: {never}."] if kept else lines
+    return [*lines, f"Never another than the default: {never}."] if kept else lines[:-1]
 
 
 def _choice(tuned: list[Tuned], parameter: Parameter) -> str:

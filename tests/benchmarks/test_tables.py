@@ -103,6 +103,8 @@ def test_what_the_search_chose_is_counted_for_each_parameter(tmp_path: Path) -> 
 def test_a_parameter_that_stays_at_its_default_has_no_row(tmp_path: Path) -> None:
     text = markdown([opened(tmp_path, tuned(1024, {"tiles": 8, "order": "mn"}))])
     assert "Never another than the default: `order`, `keep`.\n" in text
+    text = markdown([opened(tmp_path, tuned(1024, {"tiles": 2, "order": "mn"}))])
+    assert "### copy\n\nNever another than the default: `tiles`, `order`, `keep`.\n" in text
 
 
 def test_each_device_says_how_its_table_was_made(tmp_path: Path) -> None:
