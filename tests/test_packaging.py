@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("tuner", "kernels", "search_spaces", "results", "tests", "benchmarks", ".ci")
 FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore")
+SHIPPED = {"tuner/results/shipped.json", "tuner/results/shipped.toml"}
 BUILD = "import sys; from hatchling import build; print(getattr(build, sys.argv[1])(sys.argv[2]))"
 
 
@@ -51,9 +52,10 @@ def test_the_wheel_holds_the_package_and_its_data_and_no_database(checkout: Path
     names = set(zipfile.ZipFile(_build(checkout, "wheel")).namelist())
     code = _ours("tuner", "*.py", "*.toml", "py.typed")
     data = {f"tuner/{name}" for name in _ours("kernels", "*.py") | _ours("search_spaces", "*.toml")}
-    shipped = {f"tuner/{name}" for name in _ours("results", "*.json") if "/local/" not in name}
+    results = _ours("results", "*.json", "*.toml")
+    shipped = {f"tuner/{name}" for name in results if "/local/" not in name}
     inside = {name for name in names if ".dist-info/" not in name}
-    assert inside == code | data | shipped | {"tuner/results/shipped.json"}
+    assert inside == code | data | shipped | SHIPPED
 
 
 def test_the_source_distribution_holds_what_a_build_and_the_tests_need(checkout: Path) -> None:

@@ -48,6 +48,7 @@ def test_what_is_exported_is_found_at_run_time(filled: Path, output: Path) -> No
     assert record.verified
     assert record.fingerprint == info().fingerprint
     assert record.command == info().command
+    assert (record.default_config, record.roofline_us) == (DEFAULT, 4.5)
 
 
 def test_a_table_holds_the_rules_to_judge_a_near_workload(filled: Path, output: Path) -> None:

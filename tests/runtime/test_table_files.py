@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tuner
 from tests.runtime.small_table import TABLE, VARIED, Open
 from tuner.runtime import Table, TunerError, load, loading
 
@@ -21,6 +22,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     for part in parents:
         node = node[part]
     node[last] = value
+    return data
+
+
+def without(name: str) -> dict[str, Any]:
+    """The table whose first record lacks an entry."""
+    data = copy.deepcopy(TABLE)
+    del data["records"][0][name]
     return data
 
 
@@ -38,6 +46,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("records.0.device", "trn9"), "names a kernel, device or dtype it lacks"),
         (changed("records.0.fingerprint", []), r"records\[0\].fingerprint: \[\] has the wrong"),
         (changed("records.0.config", {"tiles": [3]}), r"records\[0\].config: tiles=\[3\] is no"),
+        (changed("records.0.roofline_us", "9"), r"records\[0\].roofline_us: '9' has the wrong"),
+        (changed("records.0.default_config", []), r"default_config: \[\] has the wrong type"),
+        (without("kind"), r"records\[0\].kind: missing"),
         (changed("records.0.sizes", {"M": 1}), "copy needs a size for N"),
         (changed("kernels.copy.dtypes", ["bf16"]), "unknown dtype 'bf16'"),
         (changed("kernels.copy.parameters.0.default", 3), "'tiles': its default is none"),
@@ -123,3 +134,39 @@ def test_a_table_may_say_what_command_makes_it(opened: Open) -> None:
     assert opened(TABLE).command == ""
     command = "nki-tuner batch jobs.toml --export t.json"
     assert opened(changed("command", command)).command == command
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that comes with a table trn2; the working directory is empty."""
+    package, here = tmp_path / "package", tmp_path / "here"
+    for folder in (package / "tuner" / "results", here):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(tuner, "__file__", str(package / "tuner" / "__init__.py"))
+    monkeypatch.chdir(here)
+    path = package / "tuner" / "results" / "trn2.json"
+    path.write_text(json.dumps(TABLE))
+    return path
+
+
+def test_a_bare_name_is_that_of_a_shipped_table(shipped: Path) -> None:
+    assert load("trn2").path == str(shipped)
+    assert len(load("trn2").records) == len(TABLE["records"])
+
+
+def test_a_file_goes_before_a_shipped_table_of_its_name(shipped: Path, tmp_path: Path) -> None:
+    (tmp_path / "here" / "trn2").write_text(json.dumps(VARIED))
+    assert load("trn2").path == "trn2"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("trn3", r"^unknown file or shipped table 'trn3'; did you mean trn2\? \(known: trn2\)$"),
+        ("trn2.json", r"^trn2\.json: No such file or directory$"),
+        ("./trn2", r"^\./trn2: No such file or directory$"),
+    ],
+)
+def test_a_name_that_is_none_is_an_error(shipped: Path, name: str, message: str) -> None:
+    with pytest.raises(TunerError, match=message):
+        load(name)

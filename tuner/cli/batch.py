@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-@click.command(epilog="Example: nki-tuner batch results/trn2.toml --export results/trn2.json")
+@click.command(epilog="Example: nki-tuner batch jobs --device trn2 --export trn2.json")
 @click.argument("jobs")
 @click.option("--export", help="Writes the best configs of these jobs as a table, at the end.")
 @click.option("--device", help="Instead of the file's.")
@@ -33,9 +33,10 @@ FAILED = 1
 def batch(jobs: str, export: str | None, **options: Any) -> int:
     """Runs many tuning jobs, one after the other.
 
-    JOBS is a TOML file: options of `nki-tuner tune` in [defaults], and for each group of jobs a
-    [[jobs]] with its kernel and sizes. The same command goes on after an interruption and leaves
-    out what is finished. Exit code 1 says that a job failed.
+    JOBS is a TOML file, or `jobs` for the one of the shipped tables: options of `nki-tuner tune` in
+    [defaults], and for each group of jobs a [[jobs]] with its kernel and sizes. The same command
+    goes on after an interruption and leaves out what is finished. Exit code 1 says that a job
+    failed.
     """
     from tuner.job import batch as run
 

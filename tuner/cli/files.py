@@ -183,7 +183,8 @@ def lookup(
 ) -> None:
     """Looks a workload's config up in a table.
 
-    It answers as a serving process would be answered, and says how the config was found.
+    TABLE_FILE may be the bare name of a shipped table, e.g. trn2. It answers as a serving process
+    would be answered, and says how the config was found.
     """
     from tuner.runtime import load
     from tuner.runtime.errors import unknown

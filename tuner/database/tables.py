@@ -150,6 +150,8 @@ def _record(best: Best) -> dict[str, Any]:
         "fingerprint": dict(info.fingerprint),
         "command": info.command,
         "error_percent": best.trial.figures.get("error_percent"),
+        "default_config": info.default,
+        "roofline_us": info.roofline_us or None,
     }
 
 

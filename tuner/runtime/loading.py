@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
 from tuner.runtime.rules import DTYPE_BYTES, Constraint, Parameter, Rules, Value
+from tuner.runtime.shipped import file_or_shipped
 from tuner.runtime.table import Kernel, Record, Table, check_sizes
 
 TYPE_CHECKING = False  # as in typing, which takes long to import
@@ -35,16 +36,23 @@ _TYPES: Mapping[str, Any] = {
     "verified": bool,
     "fingerprint": dict,
     "command": str,
+    "error_percent": int | float | None,
+    "default_config": dict | None,
+    "roofline_us": int | float | None,
 }
+"""Of every entry of a record; where None will do it may be missing."""
 
 
 def load(path: str | os.PathLike[str]) -> Table:
     """Reads a table that `nki-tuner export` wrote.
 
+    Args:
+        path: Its path, or the bare name of one that comes with the package: "trn2".
+
     Raises:
         TunerError: There is no such file, or it is no table of a version that this reads.
     """
-    name = os.fspath(path)
+    name = file_or_shipped(os.fspath(path), "table", ".json")
     try:
         size = os.path.getsize(name)
         if size > MAX_FILE_BYTES:
@@ -78,9 +86,10 @@ def _table(path: str, data: Mapping[str, Any]) -> Table:
             raise TunerError(f"device {name!r} has a fact that is no plain value")
     records = []
     for i, entry in enumerate(data["records"]):
-        wrong = [key for key, kind in _TYPES.items() if not isinstance(entry[key], kind)]
+        wrong = [key for key, kind in _TYPES.items() if not isinstance(entry.get(key), kind)]
         if wrong:
-            raise TunerError(f"records[{i}].{wrong[0]}: {entry[wrong[0]]!r} has the wrong type")
+            told = f"{entry[wrong[0]]!r} has the wrong type" if wrong[0] in entry else "missing"
+            raise TunerError(f"records[{i}].{wrong[0]}: {told}")
         kernel = kernels.get(entry["kernel"])
         if kernel is None or entry["device"] not in devices or entry["dtype"] not in kernel.dtypes:
             raise TunerError(

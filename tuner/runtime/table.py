@@ -39,6 +39,8 @@ class Record:
         latency_us: The best config's time, in microseconds.
         default_latency_us: The default config's time on the same workload, None if it failed.
         error_percent: How far such times are off, where the backend says so.
+        default_config: The default config of the workload.
+        roofline_us: The least time that the device could take, in microseconds, where it is known.
         fingerprint: What the times depend on: kernel and space hash, device, backend and its
             version.
     """
@@ -57,6 +59,8 @@ class Record:
     fingerprint: Mapping[str, Any]
     command: str
     error_percent: float | None = None
+    default_config: Config | None = None
+    roofline_us: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import tuner
 from tests.backends.small_kernel import KERNEL, write_space
 from tests.job.batches.files import JOBS, write_jobs
 from tuner.database import Store
@@ -189,6 +190,20 @@ def test_the_table_has_the_jobs_of_the_file_and_the_command_that_makes_it(
     assert table.command == f"nki-tuner batch {jobs} {options} --export {tmp_path}/t.json"
     stored = json.loads((tmp_path / "t.json").read_text())
     assert stored["command"] == table.command
+
+
+def test_a_bare_name_is_that_of_a_shipped_file_of_jobs(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "package" / "tuner" / "results"
+    shipped.mkdir(parents=True)
+    jobs.rename(shipped / "mine.toml")
+    monkeypatch.setattr(tuner, "__file__", str(shipped.parent / "__init__.py"))
+    batch("mine", export=tmp_path / "t.json", trials=2)
+    command = f"nki-tuner batch mine --trials 2 --export {tmp_path}/t.json"
+    assert load(tmp_path / "t.json").command == command
+    with pytest.raises(TunerError, match="unknown file or shipped jobs 'min'"):
+        batch("min")
 
 
 def test_it_says_how_far_it_is(jobs: Path) -> None:

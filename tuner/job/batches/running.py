@@ -23,6 +23,7 @@ from tuner.job.resuming import changes, finished_study, has_study
 from tuner.job.run import look_up, run_job
 from tuner.job.settings import SERIAL, Job, option_words
 from tuner.runtime.errors import TunerError
+from tuner.runtime.shipped import file_or_shipped
 
 __all__ = ["batch"]
 
@@ -40,7 +41,7 @@ def batch(
     and one whose kernel, search space, device or simulator changed since is done anew.
 
     Args:
-        path: The file of jobs.
+        path: The file of jobs, or the bare name of one that comes with the package: "jobs".
         export: A table to write at the end, with the best config of every job.
         progress: Called when a job begins, goes on and ends.
         **overrides: Options of `Job` that go before those of the file: device, trials, timeout_s,
@@ -53,7 +54,7 @@ def batch(
         TunerError: Anything in the file is wrong; no job has begun then.
     """
     file, target = Path(path), None if export is None else Path(export)
-    listed = read_jobs(file, overrides)
+    listed = read_jobs(Path(file_or_shipped(str(file), "jobs", ".toml")), overrides)
     if target is not None and not target.parent.is_dir():
         raise TunerError(f"{target}: there is no folder {target.parent}")
     planned = [_planned(each) for each in listed]
