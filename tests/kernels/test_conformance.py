@@ -77,7 +77,9 @@ class Case:
         reference = loaded(self.definition.name).attribute(self.definition.reference)
         expected = called(reference, {**self.variants, **values})
         dtypes = [dtype for _, dtype in found.outputs]
-        mismatch = compare(expected, found.values or (), dtypes, [a.dtype for a in arguments])
+        given_dtypes = [a.dtype for a in arguments]
+        roundings = self.definition.roundings
+        mismatch = compare(expected, found.values or (), dtypes, given_dtypes, roundings)
         assert mismatch is None, (self, config, mismatch)
         assert found.outputs == declared, (self, config)
         assert found.hazards.counts == {}, (self, config)

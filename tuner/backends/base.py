@@ -49,6 +49,7 @@ class Problem:
     Attributes:
         arguments: The kernel's tensors for the workload.
         variants: Keywords of the kernel and its reference that belong to the workload.
+        roundings: Roundings of a number on its way through the kernel that its check allows for.
         reference: Name of the numpy function in the kernel's file that says what is right.
         device: Its name.
         device_source: The text of a user's device file, which workers may not see; None for a
@@ -64,6 +65,7 @@ class Problem:
     options: Mapping[str, Any] = field(default_factory=dict)
     device_source: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
+    roundings: int = 4
 
     def keywords(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what the kernel is called with for a config, besides its tensors."""

@@ -20,8 +20,6 @@ from tuner.space import Argument
 
 __all__ = ["called", "compare", "random_values"]
 
-ROUNDINGS = 4
-
 
 def random_values(arguments: Sequence[Argument], seed: int = 0) -> dict[str, Values]:
     """Returns standard normal numbers for each argument, rounded to its dtype; the same every
@@ -50,6 +48,7 @@ def compare(
     outputs: Sequence[Values],
     dtypes: Sequence[str],
     input_dtypes: Sequence[str],
+    roundings: int = 4,
 ) -> Mismatch | None:
     """Compares outputs with what the reference returned; None means all are within tolerance.
 
@@ -62,6 +61,7 @@ def compare(
         outputs: The kernel's.
         dtypes: Theirs.
         input_dtypes: Those of what the kernel was called with.
+        roundings: How often a number may have been rounded on its way.
     """
     expected = expected if isinstance(expected, tuple) else (expected,)
     if len(expected) != len(outputs):
@@ -70,7 +70,7 @@ def compare(
     worst: Mismatch | None = None
     for index, (want, got, dtype) in enumerate(zip(expected, outputs, dtypes, strict=True)):
         right = _in_range(np.asarray(want, np.float64), dtype)
-        tolerance = _tolerance(dtype, input_dtypes)
+        tolerance = _tolerance(dtype, input_dtypes, roundings)
         if right.shape != got.shape:
             at = f"output {index} has shape {got.shape}, expected {right.shape}"
             return Mismatch(math.inf, tolerance, at)
@@ -100,20 +100,17 @@ def _in_range(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     return clipped
 
 
-def _tolerance(dtype: str, input_dtypes: Sequence[str]) -> float:
+def _tolerance(dtype: str, input_dtypes: Sequence[str], roundings: int) -> float:
     """A few roundings to the output's dtype or, on the way to it, to an input's, and float32 sums.
 
     To float8 an output is rounded once, and nothing on the way: bfloat16 stands for it there.
     """
     if not is_float(dtype):
         return 0.0
-    coarsest = max(_roundings("bfloat16" if _is_float8(d) else d) for d in (dtype, *input_dtypes))
+    on_the_way = ["bfloat16" if _is_float8(d) else d for d in (dtype, *input_dtypes)]
+    coarsest = max(roundings * _eps(d) for d in on_the_way if is_float(d))
     once = _eps(dtype) if _is_float8(dtype) else 0.0
     return max(once, coarsest) + 64 * _eps("float32")
-
-
-def _roundings(dtype: str) -> float:
-    return ROUNDINGS * _eps(dtype) if is_float(dtype) else 0.0
 
 
 def _is_float8(dtype: str) -> bool:

@@ -181,7 +181,8 @@ def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | 
         if dtype != ours:
             return Mismatch(math.inf, 0.0, f"output {index} is {ours}, expected {dtype}")
         expected.append(array.view(_dtype(dtype)).astype(np.float64))
-    return compare(tuple(expected), traced.values, dtypes, [a.dtype for a in arguments])
+    given = [a.dtype for a in arguments]
+    return compare(tuple(expected), traced.values, dtypes, given, problem.roundings)
 
 
 def _run(command: list[str], log: Path, deadline_s: float, settings: dict[str, str]) -> int | None:

@@ -193,7 +193,8 @@ class SimulatorBackend:
         assert traced.values is not None
         dtypes = [dtype for _, dtype in traced.outputs]
         expected = called(reference, {**self._problem.variants, **values})
-        return compare(expected, traced.values, dtypes, [a.dtype for a in arguments])
+        inputs = [a.dtype for a in arguments]
+        return compare(expected, traced.values, dtypes, inputs, self._problem.roundings)
 
     def fingerprint(self) -> dict[str, Any]:
         """Names the model's code, the compiler policy, the device's constants and the kernel's

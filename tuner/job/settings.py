@@ -231,6 +231,7 @@ def _problem(
         **on_device(job.device),  # type: ignore[arg-type]
         backend=job.backend,
         reference=definition.reference,
+        roundings=definition.roundings,
         variants=variants,
         options={
             "policy": job.policy,

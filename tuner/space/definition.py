@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 1 << 20
+ROUNDINGS = 4
 
 
 class _Kernel(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,6 +59,7 @@ class _Workload(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Verification(msgspec.Struct, forbid_unknown_fields=True):
     blocks: dict[str, str]
+    roundings: Annotated[int, msgspec.Meta(ge=1, le=1000)] = ROUNDINGS
 
 
 class _Parameter(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,6 +91,7 @@ class Definition:
         name: The file's stem; the kernel's name in commands and tables.
         variants: What the kernel may compute; of each the default first.
         flops: Floating-point operations of one run, over dims, variants and `dtype_bytes`.
+        roundings: Roundings of a number on its way through the kernel that its check allows for.
         blocks: For each dim, how much of it one iteration of its loop covers, over these and the
             parameters.
         space_hash: Hash of the content; comments and layout do not count.
@@ -106,6 +109,7 @@ class Definition:
     outputs: tuple[ArgumentSpec, ...]
     flops: Expression
     blocks: Mapping[str, Expression]
+    roundings: int
     rules: Rules
     space_hash: str
 
@@ -264,6 +268,7 @@ def _definition(path: Path, file: _File, data: Mapping[str, Any]) -> Definition:
             dim: parsed(text, f"verification.blocks.{dim}", known)
             for dim, text in file.verification.blocks.items()
         },
+        roundings=file.verification.roundings,
         rules=Rules(parameters, constraints),
         space_hash=hashlib.sha256(canonical.encode()).hexdigest()[:16],
     )
