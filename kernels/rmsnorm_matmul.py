@@ -75,6 +75,7 @@ def rmsnorm_matmul(
     out = nl.ndarray((M, N), dtype=x.dtype, buffer=nl.shared_hbm)
     row_tiles, all_rows, all_k = rows_per_block // TILE, ceil_div(M, TILE), ceil_div(K, TILE)
     row_tiles, slots = min(row_tiles, all_rows), min(buffers, all_rows)
+    places = ceil_div(all_rows, row_tiles) * row_tiles
     block, keep_w, in_hbm = row_tiles * TILE, resident == "w", intermediate == "hbm"
     before, on_rows = scale == "before", gamma_on == "rows"
     plan = (row_tiles, n_tiles, k_tiles, order == "kn", resident, evict)
@@ -84,8 +85,8 @@ def rmsnorm_matmul(
     gains = spread(gamma, min(M, TILE)) if on_rows else upright(gamma)
     offset = nl.ndarray((TILE, 1), dtype=nl.float32, buffer=nl.sbuf)
     nisa.memset(dst=offset, value=eps)
-    sums = nl.ndarray((TILE, all_rows), dtype=nl.float32, buffer=nl.sbuf)
-    factors = nl.ndarray((TILE, all_rows), dtype=nl.float32, buffer=nl.sbuf)
+    sums = nl.ndarray((TILE, places), dtype=nl.float32, buffer=nl.sbuf)
+    factors = nl.ndarray((TILE, places), dtype=nl.float32, buffer=nl.sbuf)
     # What is used in rotation: rows as they come and as they go, strips, and the room of phase 2.
     loaded = nl.ndarray((TILE, slots, K), dtype=x.dtype, buffer=nl.sbuf)
     scaled = nl.ndarray((TILE, slots, K), dtype=x.dtype, buffer=nl.sbuf)
@@ -121,7 +122,7 @@ def rmsnorm_matmul(
                 nisa.dma_copy(dst=h[k0 : k0 + depth, rows_m], src=strip[0:depth, k, 0:height])
         else:
             to, fresh = (out[m0 : m0 + height, :],), not keep_w or m == 0
-            part, extra = (height, N, K), factors[:, m * row_tiles : all_rows]
+            part, extra = (height, N, K), factors[:, nl.ds(m * row_tiles, row_tiles)]
             layer(
                 False, to, (strip,), (w,), part, plan, room, psum, m, fresh, "none", finish, extra
             )
