@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean, median
 
+from benchmarks.readme import README, write
 from tuner.cli.common import microseconds
 from tuner.runtime import Record, Table, load
 from tuner.runtime.rules import Parameter
 from tuner.runtime.sizes import dims_of, workload_key
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
-BEGIN, END = "<!-- printed by python -m benchmarks.tables -->", "<!-- end of what it printed -->"
+RESULTS = README.parent
+NAME = "python -m benchmarks.tables"
 MODELS = {
     (2048, 8192): "Llama-3.2-1B",
     (3072, 8192): "Llama-3.2-3B",
@@ -218,27 +219,13 @@ def _workloads(tuned: list[Tuned]) -> list[str]:
     return _rows([*(["layer of"] if layers else []), *columns], rows)
 
 
-def written(readme: str, printed: str) -> str:
-    """Returns the README with another part between its markers.
-
-    Raises:
-        ValueError: It has no such markers.
-    """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"expected the lines {BEGIN!r} and {END!r}")
-    return f"{before}{begin}\n\n{printed}\n{end}{after}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--write", action="store_true", help="Writes it into results/README.md.")
     options = parser.parse_args()
     printed = markdown(load(path) for path in sorted(RESULTS.glob("*.json")))
     if options.write:
-        readme = RESULTS / "README.md"
-        readme.write_text(written(readme.read_text(encoding="utf-8"), printed), encoding="utf-8")
+        write(printed, NAME)
     else:
         print(printed, end="")
 

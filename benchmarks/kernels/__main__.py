@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from benchmarks.kernels.comparing import Asked, compare_all
 from benchmarks.kernels.report import as_data, as_markdown, show
 from benchmarks.kernels.workloads import PAPER_ROWS
+from benchmarks.readme import write
 from tuner.neuroncore import device
 from tuner.runtime.errors import TunerError
 
 DEVICES = ("trn1", "trn2")
 TRIALS = 100
+NAME = "python -m benchmarks.kernels"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     if options.json:
         print(json.dumps(as_data(found), indent=1))
+    elif options.write:
+        write(as_markdown(found), NAME)
     elif options.markdown:
         print(as_markdown(found))
     else:
@@ -45,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print JSON and nothing else")
     shape.add_argument("--markdown", action="store_true", help="print Markdown")
+    shape.add_argument(
+        "--write", action="store_true", help="put the Markdown into results/README.md"
+    )
     parser.add_argument("--device", nargs="+", default=list(DEVICES), help="default: %(default)s")
     parser.add_argument(
         "--rows",

@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from benchmarks.tables import BEGIN, END, MODELS, RESULTS, markdown, written
+from benchmarks.readme import written
+from benchmarks.tables import MODELS, NAME, RESULTS, markdown
 from tests.runtime.small_table import TABLE, record
 from tuner.job.batches import read_jobs
 from tuner.runtime import Table, load
@@ -33,7 +32,7 @@ def opened(folder: Path, *records: dict[str, Any], **other: Any) -> Table:
 def test_the_readme_is_what_is_printed_for_the_tables_beside_it() -> None:
     readme = (RESULTS / "README.md").read_text(encoding="utf-8")
     printed = markdown(load(path) for path in sorted(RESULTS.glob("*.json")))
-    assert readme == written(readme, printed), "run python -m benchmarks.tables --write"
+    assert readme == written(readme, printed, NAME), "run python -m benchmarks.tables --write"
 
 
 def test_the_jobs_are_the_layers_of_the_models() -> None:
@@ -124,9 +123,3 @@ def test_the_layer_of_a_model_is_named(tmp_path: Path) -> None:
 
 def test_without_a_table_it_says_so() -> None:
     assert markdown([]) == "There is no table yet.\n"
-
-
-def test_only_what_stands_between_the_markers_is_written() -> None:
-    assert written(f"a\n{BEGIN}\nold\n{END}\nz\n", "new\n") == f"a\n{BEGIN}\n\nnew\n\n{END}\nz\n"
-    with pytest.raises(ValueError, match="expected the lines"):
-        written("a", "new")
