@@ -90,7 +90,7 @@ def test_an_instruction_says_what_it_does_and_where() -> None:
     args = slices[0]["args"]
     assert args["K x M x N"] == "128 x 128 x 512"
     assert args["flops"] == 2 * 128 * 128 * 512
-    assert args["line"].startswith("matmul.py:")
+    assert args["line"].startswith("blocks.py:")
     assert args["stall"] == "data of DMA"
     assert args["waited_for"].startswith("dma_copy at matmul.py:")
     assert args["writes"][0].endswith("in PSUM bank 0, rows 0:128, bytes 0:2048")
