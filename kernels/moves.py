@@ -138,7 +138,7 @@ def _turn_tiles(dst, src, on_scalar, factors=()):
     tiles that fit a bank leave together.
     """
     width, depth = src.shape
-    size = 4 if src.dtype == nl.float32 else 1 if src.dtype == nl.float8_e4m3 else 2
+    size = 4 if src.dtype == nl.float32 else 2
     group, whole = BANK_BYTES // (TILE * size), depth // TILE
     for first in range(0, ceil_div(depth, TILE), group):
         tiles = min(group, ceil_div(depth, TILE) - first)
@@ -166,13 +166,9 @@ def _turn_tiles(dst, src, on_scalar, factors=()):
 
 
 def _turn(dst, src, by):
-    """dst[F,P] = src[P,F] transposed, both at most 128; src is in SBUF, or in HBM for "dma"."""
+    """dst[F,P] = src[P,F] transposed by "vector" in SBUF, or by "dma", which may read HBM."""
     if by == "dma":
         nisa.dma_transpose(dst=dst, src=src)
-    elif by == "tensor":
-        turned = nl.ndarray(dst.shape, dtype=src.dtype, buffer=nl.psum)
-        nisa.nc_transpose(dst=turned, data=src, engine=nisa.engine.tensor)
-        nisa.tensor_copy(dst=dst, src=turned, engine=nisa.engine.vector)
     else:
         rows, columns = src.shape
         for i in range(0, rows, SMALL):

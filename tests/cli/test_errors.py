@@ -39,7 +39,7 @@ BAD = [
     (f"{TUNE} --resume --results empty", "nothing to resume"),
     (f"{TUNE} --results double.py", "double.py/local"),
     ("tune matmul --shape M=256,K=512", "matmul needs a size for N"),
-    ("tune matmul --shape M=256,K=512,N=1024,Z=1", "unknown dim of matmul: 'Z'"),
+    ("tune matmul --shape M=256,K=512,N=1024,Z=1", "unknown dim or variant of matmul: 'Z'"),
     ("tune matmul --shape 256x512x1024", "'256x512x1024' is not DIM=WHOLE NUMBER"),
     ("tune matmul --shape M=256,K=512,N=-1", "'N=-1' is not DIM=WHOLE NUMBER"),
     ("tune matmul --shape M=256,M=256,K=512,N=1", "M is given twice"),

@@ -26,7 +26,7 @@ def test_every_constant_of_a_device_has_its_source(call: Call) -> None:
 def test_spaces_are_listed_with_their_files(call: Call) -> None:
     said = call("spaces")
     assert said.code == 0
-    assert "matmul M, K, N bfloat16, float32 10 " in said.flat
+    assert "matmul M, K, N bfloat16, float32, float8_e4m3 12 " in said.flat
     assert "search_spaces/matmul.toml" in said.out
 
 

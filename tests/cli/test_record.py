@@ -77,7 +77,7 @@ def test_interrupted_it_says_how_to_go_on(
         (("matmul", "--shape", SHAPE, "-o", "x.csv"), "error: x.csv: expected a file that ends in"),
         (
             ("matmul", "--shape", "M=512,K=128,N=512", "-o", "x.npz", "--limit", "1000"),
-            "error: 1,728 configs are more than the limit of 1,000: one process would take about ",
+            "error: 2,160 configs are more than the limit of 1,000: one process would take about ",
         ),
     ],
 )

@@ -90,9 +90,9 @@ def test_an_instruction_says_what_it_does_and_where() -> None:
     args = slices[0]["args"]
     assert args["K x M x N"] == "128 x 128 x 512"
     assert args["flops"] == 2 * 128 * 128 * 512
-    assert args["line"].startswith("matmul.py:")
+    assert args["line"].startswith("blocks.py:")
     assert args["stall"] == "data of DMA"
-    assert args["waited_for"].startswith("dma_copy at matmul.py:")
+    assert args["waited_for"].startswith("dma_copy at moves.py:")
     assert args["writes"][0].endswith("in PSUM bank 0, rows 0:128, bytes 0:2048")
     assert args["issued_us"] <= slices[0]["ts"] + slices[0]["dur"] < args["done_us"]
     load = by_row(trace_events(bundled()))["load queue 0"][0]["args"]

@@ -64,6 +64,13 @@ def test_checked_says_what_is_wrong_and_what_is_near(chosen: Config, message: st
         CHAIN.checked(chosen, {"K": 4})
 
 
+def test_a_long_condition_is_cut_in_messages() -> None:
+    wide = parameter("wide", [0, 1], 0, when=" or ".join(["tiles > 8"] * 40))
+    with pytest.raises(TunerError, match=r"has a value only when tiles > 8 or .* \.\.\.$") as error:
+        rules_of([TILES, wide]).checked({"wide": 1}, {"K": 4})
+    assert len(str(error.value)) < 200
+
+
 def test_checked_completes_and_takes_the_values_as_they_are_listed() -> None:
     config = CHAIN.checked({"tiles": 2.0, "mode": "fast"}, {"K": 4})
     assert config == {"mode": "fast", "depth": 2, "extra": 0, "tiles": 2}

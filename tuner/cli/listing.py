@@ -78,7 +78,12 @@ def spaces(name: str | None, shape: str | None, dtype: str | None, device: str) 
 
         prepared = prepare(Job(name, shape, dtype=dtype, device=device))
     rows = [
-        [p.name, " ".join(str(v) for v in p.values), str(p.default), p.when.text if p.when else ""]
+        [
+            p.name,
+            " ".join(str(v) for v in p.values),
+            str(p.default),
+            shown(p.when.text) if p.when else "",
+        ]
         for p in definition.rules.parameters
     ]
     table(f"{name} ({definition.path})", ["parameter", "values", "default", "when"], rows)

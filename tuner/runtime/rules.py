@@ -151,7 +151,8 @@ class Rules:
         for name in chosen:
             if name not in config:
                 when = by_name[name].when
-                raise TunerError(f"parameter {name!r} has a value only when {when and when.text}")
+                asked = shown(when.text) if when else ""
+                raise TunerError(f"parameter {name!r} has a value only when {asked}")
         broken = self.broken(config, scope)
         if broken is not None:
             near = self.nearest_legal(config, scope)

@@ -44,5 +44,7 @@ def file_or_shipped(given: str, what: str, suffix: str) -> str:
         return given
     known = names("results", suffix)
     if given not in known:
+        if os.path.exists(given):
+            return given  # a folder: whoever opens it says so
         raise unknown(f"file or shipped {what}", given, known)
     return os.path.join(folder("results"), given + suffix)

@@ -170,11 +170,13 @@ def test_everything_is_checked_before_the_first_job(
     assert not (tmp_path / "results").exists()
 
 
-def test_a_table_without_a_folder_is_an_error_before_the_first_job(
+def test_a_table_that_cannot_be_written_there_is_an_error_before_the_first_job(
     jobs: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TunerError, match="there is no folder"):
         batch(jobs, export=tmp_path / "nowhere" / "t.json")
+    with pytest.raises(TunerError, match="is a folder, expected a file"):
+        batch(jobs, export=tmp_path)
     assert not (tmp_path / "results").exists()
 
 

@@ -57,6 +57,8 @@ def batch(
     listed = read_jobs(Path(file_or_shipped(str(file), "jobs", ".toml")), overrides)
     if target is not None and not target.parent.is_dir():
         raise TunerError(f"{target}: there is no folder {target.parent}")
+    if target is not None and target.is_dir():
+        raise TunerError(f"{target}: is a folder, expected a file for the table")
     planned = [_planned(each) for each in listed]
     run = _Run(planned, progress or (lambda _: None))
     try:

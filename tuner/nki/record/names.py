@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 __all__ = ["Names", "names_of"]
@@ -63,12 +63,15 @@ class Names:
     pure: dict[str, bool] = field(default_factory=dict)
 
 
-def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
+def names_of(
+    tree: ast.Module, siblings: Mapping[str, ast.Module], own: Set[str] = frozenset()
+) -> Names:
     """Returns what the names of a module mean.
 
     Args:
         tree: The module.
         siblings: The modules it may import from its folder, by name.
+        own: Names of methods that classes elsewhere have.
     """
     tree = _without_main(tree)
     meanings: dict[str, set[str]] = defaultdict(set)
@@ -86,13 +89,14 @@ def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
 
     trees = [tree, *map(_without_main, siblings.values())]
     methods = [f for part in trees for c in _classes(part) for f in c.body]
-    own = {f.name for f in methods if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)}
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    own = own | {f.name for f in methods if isinstance(f, kinds)}
     return Names(
         modules=named("module"),
         members=named("member"),
-        foreign=named("foreign") | named("stranger"),
+        foreign=named("foreign") | named("stranger") | named("borrowed"),
         functions={name: functions[name] for name in named("function") if name in functions},
-        borrowed=_borrowed(tree, siblings, named("foreign")),
+        borrowed=_borrowed(tree, siblings, named("borrowed"), own),
         builtins=_BUILTINS - set(meanings),
         methods=_METHODS - own,
         plain=not named("stranger") and all(_is_plain(part) for part in trees),
@@ -100,21 +104,27 @@ def names_of(tree: ast.Module, siblings: Mapping[str, ast.Module]) -> Names:
 
 
 def _borrowed(
-    tree: ast.Module, siblings: Mapping[str, ast.Module], names: set[str]
+    tree: ast.Module, siblings: Mapping[str, ast.Module], names: set[str], own: Set[str]
 ) -> dict[str, tuple[str, Names]]:
-    """The functions among `names` that a module imports from its siblings."""
+    """The functions among `names` that a module imports from its siblings, where these can be
+    followed by reading them.
+    """
     found: dict[str, tuple[str, Names]] = {}
     for node in ast.walk(tree):
         sibling = (node.module or "") if isinstance(node, ast.ImportFrom) and not node.level else ""
         if isinstance(node, ast.ImportFrom) and sibling in siblings:
             others = {name: text for name, text in siblings.items() if name != sibling}
-            theirs = names_of(siblings[sibling], others)
+            theirs = names_of(siblings[sibling], others, own)
             for alias in node.names:
                 name = alias.asname or alias.name
                 if name in found:
                     names = names - {name}
                 found[name] = (alias.name, theirs)
-    return {n: f for n, f in found.items() if n in names and f[0] in f[1].functions}
+    return {
+        name: (there, theirs)
+        for name, (there, theirs) in found.items()
+        if name in names and theirs.plain and there in theirs.functions
+    }
 
 
 def _without_main(tree: ast.Module) -> ast.Module:
@@ -128,7 +138,8 @@ def _bindings(tree: ast.Module, siblings: set[str]) -> Iterator[tuple[str, str]]
     """Yields every name that is bound anywhere in a module, and what to.
 
     To a module, a member of one, a member or module of a harmless one (foreign) or of one that
-    nobody knows (stranger), a function of the module, or to something else.
+    nobody knows (stranger), a member of a sibling (borrowed), a function of the module, or to
+    something else.
     """
     for node in ast.walk(tree):
         match node:
@@ -140,7 +151,8 @@ def _bindings(tree: ast.Module, siblings: set[str]) -> Iterator[tuple[str, str]]
                 kind = "stranger" if level else _kind(module or "", siblings)
                 for alias in aliases:
                     known = "module" if alias.name in _SUBMODULES else "member"
-                    yield alias.asname or alias.name, kind or known
+                    borrowed = "borrowed" if (module or "") in siblings and not level else ""
+                    yield alias.asname or alias.name, borrowed or kind or known
             case ast.FunctionDef(name=name):
                 yield name, "function" if node in tree.body else "other"
             case ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
