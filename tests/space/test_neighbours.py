@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from tuner.space import INACTIVE, SearchSpace, neighbourhood
 @st.composite
 def row_lists(draw: st.DrawFn) -> tuple[list[Parameter], list[tuple[int, ...]]]:
     """Parameters and explicit rows of them, in any order, some values missing."""
-    counts = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    few = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+    counts = draw(few.filter(lambda each: prod(each) <= neighbourhood.MAX_SWITCHED_ON))
     optional = [draw(st.booleans()) for _ in counts]
     cells = [
         st.integers(INACTIVE if may else 0, count - 1)
