@@ -29,11 +29,11 @@ def test_a_replay_says_what_it_found_and_what_there_was(call: Call) -> None:
     assert said.out.startswith("matmul-M=512,K=128,N=512-bfloat16-trn2 on trn2\n")
     fractions = ", ".join(f"{done.fraction_after(n):.3f} after {n}" for n in (25, 50, 60))
     for line in (
-        f"recording {SMALL}: 1,728 configs, 0 of them failed",
+        f"recording {SMALL}: 2,160 configs, 0 of them failed",
         f"optimum {done.recording.optimum_us:.1f} us +- 7 % (simulated)",
         "trials 60; failed: none",
         f"best found {best.latency_us:.1f} us +- 7 % (simulated)",
-        f"its rank {done.recording.rank(best.latency_us)} of 1,728",
+        f"its rank {done.recording.rank(best.latency_us)} of 2,160",
         f"best config {settings(best.config)}",
         f"fraction of optimum {fractions}",
         f"cost when recorded {done.cost_s:.1f} s",
@@ -108,7 +108,7 @@ def test_noise_is_told_from_what_was_recorded(call: Call) -> None:
     assert said.code == 0
     assert re.search(r"best found [\d.]+ us \+- 7 % \(simulated, median of \d+ ", said.flat)
     assert re.search(
-        r"without noise [\d.]+ us \+- 7 % \(simulated\) its rank [\d,]+ of 1,728", said.flat
+        r"without noise [\d.]+ us \+- 7 % \(simulated\) its rank [\d,]+ of 2,160", said.flat
     )
 
 
