@@ -49,7 +49,7 @@ from tuner.runtime.errors import TunerError
         ({"kernel": "matmull"}, "unknown kernel 'matmull'; did you mean matmul"),
         ({"kernel": "no/such.toml"}, "no/such.toml: No such file"),
         ({"shape": "M=256,K=512"}, "matmul needs a size for N"),
-        ({"shape": {"M": 256, "K": 512, "Z": 1}}, "unknown dim of matmul: 'Z'"),
+        ({"shape": {"M": 256, "K": 512, "Z": 1}}, "unknown dim or variant of matmul: 'Z'"),
         ({"shape": {"M": 256, "K": 512, "N": 0.5}}, "N=0.5: expected a whole number"),
         ({"trails": 5}, "unknown setting of a job: 'trails'; did you mean trials"),
     ],
