@@ -298,7 +298,7 @@ def test_the_note_of_trn1_says_what_runs_there() -> None:
 def test_a_note_is_inherited_by_devices_of_the_same_core(tmp_path: Path) -> None:
     note = device("trn1").note
     assert device(written(tmp_path, 'inherits = "trn1"\n')).note == note
-    assert device(written(tmp_path, 'inherits = "trn1"\ncore = "another"\n')).note == ""
+    assert device(written(tmp_path, 'inherits = "trn1"\ncore = "NeuronCore-v3"\n')).note == ""
     own = written(tmp_path, 'inherits = "trn1"\nnote = "it\'s \\"mine\\""\n')
     assert device(own).note == 'it\'s "mine"'
     assert device_from_source(device_source(own), own) == device(own)
