@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,5 +240,11 @@ def test_jobs_share_their_workers(jobs: Path, tmp_path: Path) -> None:
     assert told(found) == [(False, 4), (False, 4), (False, 3)]
     assert len(started) == 1
     assert ray.is_initialized()
+
+    def ask_for_long() -> None:
+        deadline = time.monotonic() + 30  # Ray kills in its own time
+        while time.monotonic() < deadline:
+            ray.get(started[0].start.remote("", b""))
+
     with pytest.raises(ray.exceptions.RayActorError):
-        ray.get(started[0].start.remote("", b""))
+        ask_for_long()
