@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -23,12 +23,14 @@ __all__ = [
     "Measurement",
     "Mismatch",
     "Problem",
+    "Stage",
     "Status",
     "evaluate",
     "on_device",
 ]
 
 MAX_REASON = 500
+ALL, COMPILE, TIME = "all", "compile", "time"
 
 
 class Status(StrEnum):
@@ -101,6 +103,9 @@ class Candidate:
         limit_us: A backend need not time what it can show to be slower than this: it then gives no
             latency but a lower bound, figure `bound_us`.
         repeats: How many samples to take where the backend's times vary; None takes one.
+        stage: What of it to do: "all", or only "compile" or "time" where the backend's stages run
+            in workers of different kinds.
+        artifact: What its stage "compile" made, for the stage "time".
     """
 
     number: int
@@ -109,6 +114,8 @@ class Candidate:
     timed: bool = True
     limit_us: float | None = None
     repeats: Repeats | None = None
+    stage: str = ALL
+    artifact: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,8 @@ class Measurement:
             `samples`, `spread_us` and `ci_us` as in `Summary`.
         verified: Whether its numbers were checked and right.
         host_s: Wall-clock seconds of the worker by phase.
+        artifact: Of a candidate whose stage was "compile": what its stage "time" needs. It is
+            `correct` then, without a time.
     """
 
     number: int
@@ -147,6 +156,7 @@ class Measurement:
     figures: Mapping[str, Any] = field(default_factory=dict)
     verified: bool = False
     host_s: Mapping[str, float] = field(default_factory=dict)
+    artifact: bytes | None = None
 
 
 class CandidateError(Exception):
@@ -158,6 +168,19 @@ class CandidateError(Exception):
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a candidate's way that one kind of worker does.
+
+    Attributes:
+        name: "all", or "compile" and then "time".
+        resources: What Ray must give such a worker besides a CPU, e.g. {"neuron_cores": 1}.
+    """
+
+    name: str = ALL
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a backend's times are and how its work is best handed out.
 
@@ -165,11 +188,13 @@ class Capabilities:
         kind: "simulated" or "measured".
         batch: Candidates that a worker takes at a time.
         noisy: Whether the time of one config varies from sample to sample.
+        stages: The stages of a candidate, in order; workers of each kind work side by side.
     """
 
     kind: str
     batch: int
     noisy: bool = False
+    stages: tuple[Stage, ...] = (Stage(),)
 
 
 class Backend(Protocol):
@@ -181,7 +206,11 @@ class Backend(Protocol):
         """Loads what every candidate needs; raises what makes all of them fail."""
 
     def compile(self, candidate: Candidate) -> Any:
-        """Returns an artifact to time; raises whatever the compiler or the kernel raises."""
+        """Returns an artifact to time; raises whatever the compiler or the kernel raises.
+
+        Of a backend with several stages the artifact is `bytes`; where the candidate brings one,
+        that is what `measure` gets.
+        """
 
     def verify(self, candidate: Candidate) -> Mismatch | None:
         """Runs the config on random numbers of `candidate.verify_with`; None means it is right."""
@@ -196,15 +225,31 @@ class Backend(Protocol):
         """Returns what the backend can do."""
 
 
-def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
-    """Compiles, checks and times a candidate; a failure becomes a status with its reason."""
+def evaluate(
+    backend: Backend, candidate: Candidate, begins: Callable[[str], None] = lambda _: None
+) -> Measurement:
+    """Compiles, checks and times a candidate; a failure becomes a status with its reason.
+
+    Args:
+        backend: Is prepared.
+        candidate: What to do.
+        begins: Told the name of each phase as it begins: "compile", "verify", "measure".
+    """
     kind = backend.capabilities().kind
     host_s: dict[str, float] = {}
     phase, clock = "compile", time.perf_counter()
+    begins(phase)
     try:
-        artifact = backend.compile(candidate) if candidate.timed else None
+        artifact: Any = candidate.artifact
+        if artifact is None and (candidate.timed or candidate.stage == COMPILE):
+            artifact = backend.compile(candidate)
         clock = _lap(host_s, phase, clock)
+        if candidate.stage == COMPILE:
+            return Measurement(
+                candidate.number, Status.CORRECT, kind, host_s=host_s, artifact=artifact
+            )
         phase = "verify"
+        begins(phase)
         if candidate.verify_with is not None:
             mismatch = backend.verify(candidate)
             clock = _lap(host_s, phase, clock)
@@ -212,6 +257,7 @@ def evaluate(backend: Backend, candidate: Candidate) -> Measurement:
                 status, reason = Status.CORRECTNESS, str(mismatch)
                 return Measurement(candidate.number, status, kind, reason=reason, host_s=host_s)
         phase = "measure"
+        begins(phase)
         latency_us, figures = _sampled(backend, artifact, candidate)
         _lap(host_s, phase, clock)
     except (Exception, SystemExit) as error:
