@@ -10,8 +10,11 @@ from tests.process.processes import gone, running
 from tuner.process import Finished, run
 
 
-def sh(script: str, folder: Path, deadline_s: float = 30.0, **options: int) -> Finished:
-    return run(["sh", "-c", script], deadline_s=deadline_s, folder=folder, **options)
+def sh(
+    script: str, folder: Path, deadline_s: float = 30.0, memory_bytes: int | None = None
+) -> Finished:
+    command = ["sh", "-c", script]
+    return run(command, deadline_s=deadline_s, folder=folder, memory_bytes=memory_bytes)
 
 
 def test_a_program_runs_to_its_end(tmp_path: Path) -> None:

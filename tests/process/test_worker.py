@@ -107,15 +107,10 @@ def test_last_words_are_kept_and_those_of_others_are_not(shared: Worker) -> None
     assert failed(shared, "crashes").said == ""
 
 
-def test_a_child_above_its_memory_is_ended(shared: Worker) -> None:
-    assert failed(shared, "hogs").kind == "memory"
+@pytest.mark.parametrize("fault", ["hogs", "asks"])
+def test_a_child_that_wants_more_than_its_memory_is_ended(shared: Worker, fault: str) -> None:
+    assert failed(shared, fault).kind == "memory"
     assert answered(shared)[0] == "P"
-
-
-def test_more_memory_than_there_may_be_is_refused_at_once(shared: Worker) -> None:
-    failure = failed(shared, "asks")
-    assert failure.kind == "exit"
-    assert "MemoryError" in failure.said
 
 
 def test_what_a_child_leaves_behind_is_ended(shared: Worker) -> None:

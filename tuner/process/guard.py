@@ -37,6 +37,8 @@ from tuner.process.trees import (
 __all__ = ["command", "main"]
 
 WATCH_S = 0.1
+NO_MEMORY = 113
+"""Exit code of a child that was refused memory."""
 HEADROOM = 1.25
 """A process may ask the system for so much more than the limit at once, which it then must not use:
 below that its own error, which names the line, comes before the guard's end of it."""
@@ -165,6 +167,8 @@ class _Guard:
             connection = socket.socket(fileno=os.dup(data[0]))
             _close_all_but(connection.fileno())
             code = child.serve(connection, self._load)
+        except MemoryError:
+            code = NO_MEMORY
         except BaseException as error:
             os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
         finally:
@@ -191,6 +195,8 @@ class _Guard:
         shutil.rmtree(self._scratch.path / str(self._count), ignore_errors=True)
         code = os.waitstatus_to_exitcode(status)
         by = self._ended_by or ("signal" if code < 0 else "exit")
+        if by == "exit" and code == NO_MEMORY and self._load is not None:
+            by = "memory"
         self._child = None
         send_order(self._control, {"ended": by, "code": abs(code)})
 
