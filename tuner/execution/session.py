@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
-import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from tuner.process import Reaper, Scratch
 from tuner.runtime.errors import TunerError
 
 __all__ = ["LOCAL", "Session", "first_line"]
@@ -14,6 +19,8 @@ __all__ = ["LOCAL", "Session", "first_line"]
 LOCAL = "local"
 CONNECT_TIMEOUT_S = 5
 OBJECT_STORE_BYTES = 80 << 20
+LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.4194304"
+MAX_SOCKET_BYTES = 107
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
@@ -36,27 +43,33 @@ class Session:
         if not self._owned:
             return
         _check_listening(address)
+        self._scratch = Scratch()
+        self._reaper = Reaper(self._scratch.path)
         # Ray puts the working directory first on its workers' path: give it an empty one.
-        self._empty = tempfile.TemporaryDirectory(prefix="nki-tuner-")
+        empty = self._scratch.path / "empty"
+        empty.mkdir()
         common: dict[str, Any] = {
-            "runtime_env": {"working_dir": self._empty.name, "env_vars": _ENVIRONMENT},
+            "runtime_env": {"working_dir": str(empty), "env_vars": _ENVIRONMENT},
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
         try:
             if address == LOCAL:
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                    **common,
-                )
+                with _environment(self._reaper.mark), _sigterm_kept():
+                    ray.init(
+                        address="local",
+                        num_cpus=workers,
+                        include_dashboard=False,
+                        object_store_memory=OBJECT_STORE_BYTES,
+                        _node_ip_address="127.0.0.1",
+                        _temp_dir=_short(self._scratch.path),
+                        **common,
+                    )
             else:
-                ray.init(address=address, **common)
+                with _sigterm_kept():
+                    ray.init(address=address, **common)
         except Exception as error:  # Ray raises bare ones too, when a node is slow to start
-            self._empty.cleanup()
+            self._clean()
             raise TunerError(
                 f"cannot reach Ray at {address!r}: {first_line(error)} "
                 "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
@@ -70,8 +83,43 @@ class Session:
             ray.kill(self.idle.pop())
         if self._owned:
             ray.shutdown()
-            self._empty.cleanup()
+            self._clean()
             self._owned = False
+
+    def _clean(self) -> None:
+        self._reaper.close()
+        self._scratch.close()
+
+
+def _short(folder: Path) -> str | None:
+    """Returns a folder for Ray's files; None for Ray's own where sockets there had too long a
+    name.
+    """
+    longest = os.fsencode(folder / LONGEST_SOCKET)
+    return str(folder) if len(longest) <= MAX_SOCKET_BYTES else None
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Adds variables to this process's environment while others are started."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Undoes that Ray ends a driver at SIGTERM its own way."""
+    mine = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if mine and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_listening(address: str) -> None:
