@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 CONFIGS = 300
 DRIVER_KILLS = 3
 WORKERS = 4
-TIMEOUT_S = 1.5
+TIMEOUT_S = 2.0
 OVERRUN_S = 2.0
 MEMORY_GB = 1.0
 SHOT_EVERY_S = 1.0
@@ -69,7 +69,7 @@ def is_right(trial: Trial) -> bool:
     broke = trial.status in (Status.COMPILE, Status.RUNTIME)
     return {
         HEALTHY: trial.status == Status.CORRECT,
-        HANGS: trial.status == Status.TIMEOUT and "took longer than 1.5 s" in trial.reason,
+        HANGS: trial.status == Status.TIMEOUT and "took longer than 2 s" in trial.reason,
         CRASHES: broke and any(name in trial.reason for name in SIGNALS),
         HOGS: broke and "memory" in trial.reason.lower(),
     }[fault]
