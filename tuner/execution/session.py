@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +49,9 @@ class Session:
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self._lent: dict[str, str | None] = {}
+        if address == LOCAL and not _is_running():
+            self._lent = _lend(_private_settings())
         import ray
 
         self.workers = workers
@@ -79,6 +84,7 @@ class Session:
                 ray.init(address=address, **common)
         except Exception as error:  # Ray raises bare ones too, when a node is slow to start
             self._scratch.close()
+            _lend(self._lent)
             raise TunerError(
                 f"cannot reach Ray at {address!r}: {first_line(error)} "
                 "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
@@ -92,7 +98,46 @@ class Session:
         if self._owned:
             ray.shutdown()
             self._scratch.close()
+            _lend(self._lent)
+            _listen_to_others(True)
             self._owned = False
+
+
+def _is_running() -> bool:
+    """Whether this process has a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _private_settings() -> dict[str, str | None]:
+    """Returns the environment in which a Ray of this machine alone is to start: it listens on
+    loopback only, and talks to nobody who does not know this session's token.
+    """
+    settings: dict[str, str | None] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    _listen_to_others(False)
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        if "ray" not in sys.modules:
+            settings["RAY_AUTH_MODE"] = "token"
+    return settings
+
+
+def _listen_to_others(may: bool) -> None:
+    """Says the same to a Ray that has read its environment already."""
+    constants: Any = sys.modules.get("ray._private.ray_constants")
+    if hasattr(constants, "ENABLE_RAY_CLUSTER"):
+        constants.ENABLE_RAY_CLUSTER = may
+
+
+def _lend(settings: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Changes the environment and returns what undoes that."""
+    before = {name: os.environ.get(name) for name in settings}
+    for name, value in settings.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return before
 
 
 def _check_listening(address: str) -> None:
