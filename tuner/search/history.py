@@ -62,6 +62,15 @@ _Finished = tuple[Any, int, int, Floats]
 """When a trial finished, its number, its row and what came out."""
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A trial that runs: what it said of its row, and the row."""
+
+    trial: FrozenTrial
+    said: tuple[object, int]
+    row: int
+
+
 class _Results:
     """One result for each row, in arrays that grow at the end; what was handed out stays as it is.
 
@@ -131,7 +140,7 @@ class Book:
         )
         self._finished: dict[int, _Finished] = {}
         self._newest: tuple[Any, int] | None = None
-        self._running: dict[int, tuple[object, int]] = {}
+        self._running: dict[int, _Running] = {}
         self._read = 0  # so many of the first trials are finished and read
         self._results = _Results(len(self._signs))
 
@@ -139,22 +148,27 @@ class Book:
         """Returns what is known; `own` is the trial that asks."""
         if study._storage is not self._study[0] or study._study_id != self._study[1]:
             self._open(study)
+        asks = -1 if own is None else own.number
         new: list[_Finished] = []
-        pending: dict[int, None] = {}
         trials = study.get_trials(deepcopy=False)
-        for place in range(self._read, len(trials)):
-            trial = trials[place]
+        for trial in trials[self._read :]:
             number = trial.number
+            known = self._running.get(number)
+            if known is not None and known.trial is trial:
+                continue  # a storage in memory replaces what changes
             if trial.state.is_finished():
                 if number not in self._finished:
                     new.append(self._finish(trial))
-                self._read += place == self._read == number  # storages sort them by number
-            elif trial.state == TrialState.RUNNING and (own is None or number != own.number):
-                pending[self._row_of_running(trial)] = None
-        pending.pop(-1, None)
+            elif trial.state == TrialState.RUNNING and number != asks:
+                self._run(trial)
+        while self._read in self._finished and trials[self._read].number == self._read:
+            self._read += 1
         self._add(new)
+        numbers = sorted(self._running.keys() - {asks})
+        rows = dict.fromkeys(self._running[number].row for number in numbers)
         results = self._results
-        return History(results.rows, results.values, tuple(r for r in pending if r not in results))
+        pending = tuple(row for row in rows if row >= 0 and row not in results)
+        return History(results.rows, results.values, pending)
 
     def _finish(self, trial: FrozenTrial) -> _Finished:
         self._running.pop(trial.number, None)
@@ -180,13 +194,12 @@ class Book:
             if row >= 0:
                 self._results.add(row, values)
 
-    def _row_of_running(self, trial: FrozenTrial) -> int:
-        """Returns a trial's row, looked up anew only when the trial says more of itself."""
+    def _run(self, trial: FrozenTrial) -> None:
+        """Notes the row of a trial that runs, anew only where the trial says more of itself."""
         said = (trial.system_attrs.get(CODE), len(trial.params))
         known = self._running.get(trial.number)
-        if known is None or known[0] != said:
-            known = self._running[trial.number] = (said, self._row(trial))
-        return known[1]
+        row = known.row if known is not None and known.said == said else self._row(trial)
+        self._running[trial.number] = _Running(trial, said, row)
 
     def _row(self, trial: FrozenTrial) -> int:
         code = trial.system_attrs.get(CODE)
