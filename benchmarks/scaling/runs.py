@@ -13,15 +13,18 @@ from unittest.mock import patch
 
 from benchmarks.scaling import sleeping
 from benchmarks.scaling.figures import Busy, Sleep, busy, slope
+from tuner.backends import Candidate
 from tuner.database import Store
-from tuner.execution import RayExecutor
-from tuner.job import Job, Outcome, Progress
+from tuner.execution import LOCAL, RayExecutor, Session
+from tuner.job import Job, Progress
 from tuner.job import run as running
+from tuner.runtime.errors import TunerError
 
 __all__ = ["Cost", "Real", "Sleeping", "available_mb", "real", "sleeping_run"]
 
 KERNEL, SHAPE = "matmul", "M=256,K=512,N=1024"
 """17,028 valid configs: more than any run here tries."""
+START_S = 600.0
 TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -40,16 +43,16 @@ class _Watch:
     driver: list[tuple[int, float]] = field(default_factory=list)
     wall: list[tuple[int, float]] = field(default_factory=list)
     others: list[tuple[int, float]] = field(default_factory=list)
-    least_mb: float = field(default_factory=available_mb)
+    own_s: float = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Notes the state of a job; that of the other processes seldom, as it takes long."""
-        done = progress.measured
+        """Notes the state of a job; what the noting itself costs is left out."""
+        done, now_s = progress.measured, time.process_time()
+        self.driver.append((done, now_s - self.own_s))
+        self.wall.append((done, time.monotonic()))
         if not self.others or done - self.others[-1][0] >= progress.trials // 20:
             self.others.append((done, _cpu_of_descendants_s()))
-            self.least_mb = min(self.least_mb, available_mb())
-        self.driver.append((done, time.process_time()))
-        self.wall.append((done, time.monotonic()))
+        self.own_s += time.process_time() - now_s
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Sleeping:
     """A job whose trials sleep.
 
     Attributes:
-        start_s: From the begin of the job until every worker had begun a trial.
+        start_s: Of Ray and until every worker had answered; what follows is not in it.
         seen: Processes that answered.
         heavy: Heavy modules that were found in them.
         worker_mb: Memory that went, over workers.
@@ -118,33 +121,41 @@ def sleeping_run(
         sampler: Its name.
         at: Finished trials at which the cost is taken; None for half of them.
     """
-    before_mb = available_mb()
+    before_mb, began_s = available_mb(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nki-tuner-scaling-") as folder:
-        service = _service(Path(folder), seconds)
-        with patch.object(running, "RayExecutor", partial(_Singly, service=service)):
-            outcome, watch = _run(folder, workers, trials, sampler)
+        job = _job(folder, workers, trials, sampler)
+        executor = partial(_Singly, service=_service(Path(folder), seconds))
+        session = Session(LOCAL, workers)
+        try:
+            _warm_up(executor(running.look_up(job)[0].problem, session=session), workers)
+            start_s, worker_mb = time.monotonic() - began_s, before_mb - available_mb()
+            watch = _Watch()
+            with patch.object(running, "RayExecutor", executor):
+                outcome = running.run_job(job, watch, session)
+        finally:
+            session.close()
         with Store(folder) as store:
             found = [trial.figures for trial in store.trials(outcome.study)]
     sleeps = [Sleep(each["began_s"], each["ended_s"]) for each in found]
-    begins = sorted(sleep.began_s for sleep in sleeps)
     return Sleeping(
         workers=workers,
         seconds=seconds,
         sampler=sampler,
         trials=trials,
-        start_s=begins[workers - 1] - watch.began_s,
+        start_s=start_s,
         busy=busy(sleeps, workers, seconds),
         cost=_cost(watch, at or trials // 2),
         seen=len({each["pid"] for each in found}),
         heavy=tuple(sorted({name for each in found for name in each["heavy"]})),
-        worker_mb=max(before_mb - watch.least_mb, 0.0) / workers,
+        worker_mb=max(worker_mb, 0.0) / workers,
     )
 
 
 def real(trials: int, workers: int = 2) -> Real:
     """Runs a job of a bundled kernel on the simulator."""
     with tempfile.TemporaryDirectory(prefix="nki-tuner-scaling-") as folder:
-        _, watch = _run(folder, workers, trials, "random")
+        watch = _Watch()
+        running.run_job(_job(folder, workers, trials, "random"), watch)
     return Real(
         workers=workers,
         trials=trials,
@@ -162,8 +173,8 @@ def _service(folder: Path, seconds: float) -> str:
     return str(path)
 
 
-def _run(folder: str, workers: int, trials: int, sampler: str) -> tuple[Outcome, _Watch]:
-    job = Job(
+def _job(folder: str, workers: int, trials: int, sampler: str) -> Job:
+    return Job(
         KERNEL,
         SHAPE,
         trials=trials,
@@ -175,8 +186,29 @@ def _run(folder: str, workers: int, trials: int, sampler: str) -> tuple[Outcome,
         results=folder,
         timeout_s=600.0,
     )
-    watch = _Watch()
-    return running.run_job(job, watch), watch
+
+
+def _warm_up(executor: RayExecutor, workers: int) -> None:
+    """Keeps the workers busy until each of them has answered.
+
+    Raises:
+        TunerError: Some do not.
+    """
+    seen: set[int] = set()
+    number = flying = 0
+    until = time.monotonic() + START_S
+    try:
+        while flying or len(seen) < workers:
+            while len(seen) < workers and flying < executor.capacity:
+                executor.submit(Candidate(number, {}))
+                number, flying = number + 1, flying + 1
+            answers = executor.wait(1.0)
+            flying -= len(answers)
+            seen.update(answer.figures["pid"] for answer in answers)
+            if time.monotonic() > until:
+                raise TunerError(f"{len(seen)} of {workers} workers started within {START_S:g} s")
+    finally:
+        executor.close()
 
 
 def _cost(watch: _Watch, at: int) -> Cost:
