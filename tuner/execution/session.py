@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
-import threading
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from tuner.execution.pool import Pool, first_line
+from tuner.execution.ray_settings import (
+    files_in,
+    lend,
+    listen_to_others,
+    private_settings,
+    sigterm_kept,
+)
 from tuner.process import Reaper, Scratch
 from tuner.runtime.errors import TunerError
 
@@ -20,8 +24,6 @@ __all__ = ["LOCAL", "Session"]
 LOCAL = "local"
 CONNECT_TIMEOUT_S = 5
 OBJECT_STORE_BYTES = 80 << 20
-LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.4194304"
-MAX_SOCKET_BYTES = 107
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
@@ -53,6 +55,9 @@ class Session:
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self._lent: dict[str, str | None] = {}
+        if address == LOCAL and not _is_running():
+            self._lent = lend(private_settings())
         import ray
 
         self.workers = workers
@@ -63,6 +68,19 @@ class Session:
         _check_listening(address)
         self._scratch = Scratch()
         self._reaper = Reaper(self._scratch.path)
+        try:
+            with sigterm_kept():
+                self._start(address, resources or {})
+        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
+            self._clean()
+            raise TunerError(
+                f"cannot reach Ray at {address!r}: {first_line(error)} "
+                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
+            ) from None
+
+    def _start(self, address: str, resources: Mapping[str, float]) -> None:
+        import ray
+
         # Ray puts the working directory first on its workers' path: give it an empty one.
         empty = self._scratch.path / "empty"
         empty.mkdir()
@@ -71,28 +89,23 @@ class Session:
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
+        if address != LOCAL:
+            ray.init(address=address, **common)
+            return
+        unmarked = lend(self._reaper.mark)
         try:
-            if address == LOCAL:
-                with _environment(self._reaper.mark), _sigterm_kept():
-                    ray.init(
-                        address="local",
-                        num_cpus=workers,
-                        resources=dict(resources or {}),
-                        include_dashboard=False,
-                        object_store_memory=OBJECT_STORE_BYTES,
-                        _node_ip_address="127.0.0.1",
-                        _temp_dir=_short(self._scratch.path),
-                        **common,
-                    )
-            else:
-                with _sigterm_kept():
-                    ray.init(address=address, **common)
-        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
-            self._clean()
-            raise TunerError(
-                f"cannot reach Ray at {address!r}: {first_line(error)} "
-                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
-            ) from None
+            ray.init(
+                address="local",
+                num_cpus=self.workers,
+                resources=dict(resources),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=files_in(self._scratch.path),
+                **common,
+            )
+        finally:
+            lend(unmarked)
 
     def close(self) -> None:
         """Ends the workers, and Ray where this started it; may be called twice."""
@@ -107,37 +120,14 @@ class Session:
     def _clean(self) -> None:
         self._reaper.close()
         self._scratch.close()
+        lend(self._lent)
+        listen_to_others(True)
 
 
-def _short(folder: Path) -> str | None:
-    """Returns a folder for Ray's files; None for Ray's own where sockets there had too long a
-    name.
-    """
-    longest = os.fsencode(folder / LONGEST_SOCKET)
-    return str(folder) if len(longest) <= MAX_SOCKET_BYTES else None
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Adds variables to this process's environment while others are started."""
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Undoes that Ray ends a driver at SIGTERM its own way."""
-    mine = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if mine and before is not None:
-            signal.signal(signal.SIGTERM, before)
+def _is_running() -> bool:
+    """Whether this process has a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _check_listening(address: str) -> None:
