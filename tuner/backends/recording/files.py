@@ -15,8 +15,6 @@ from tuner.runtime.errors import TunerError
 __all__ = ["read_recording", "write_recording"]
 
 MAX_JSON_BYTES = 512 << 20
-MAX_TOLD = 400
-"""Characters of a message: a hostile file may hold a name of any length."""
 
 _ZIP, _GZIP = b"PK", b"\x1f\x8b"
 
@@ -38,8 +36,7 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     except OSError as error:
         raise TunerError(f"{path}: {error.strerror or error}") from None
     except TunerError as error:
-        told = " ".join(str(error).split())
-        raise TunerError(f"{path}: {told[:MAX_TOLD]}") from None
+        raise TunerError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def _text(path: Path, packed: bool) -> str:
