@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -143,9 +142,10 @@ def _places(tree: Any) -> Any:
             yield from _places(value)
 
 
-def toml(tree: dict[str, Any]) -> str:
+def toml(tree: Any) -> str:
     """Writes a tree as TOML, whatever it holds: each entry of the root in one line."""
-    return "".join(f"{_toml(str(key))} = {_toml(value)}\n" for key, value in tree.items())
+    entries = tree if isinstance(tree, dict) else {"x": tree}
+    return "".join(f"{_toml(str(key))} = {_toml(value)}\n" for key, value in entries.items())
 
 
 def _toml(value: Any) -> str:
@@ -159,6 +159,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
     return json.dumps(value, ensure_ascii=True)
-
-
-Target = Callable[[Any], None]
