@@ -40,7 +40,7 @@ LINES = [
     "export results -o out.json --kernel double",
     f"lookup table.json double {SHAPE} --dtype float32 --device trn2 --json",
     "check table.json --strict",
-    "replay recording.npz --trials 3 --sampler tpe --seed 1 --noise 2",
+    "replay recording.npz --trials 3 --sampler tpe --seed 1 --noise 0.02",
     "replay t4.json.gz --trials 3",
     "devices trn2",
     "spaces double.toml",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["TunerError", "printable", "unknown"]
 
 MAX_CHARACTERS = 1200
+MAX_NAME = 200
 
 
 class TunerError(Exception):
@@ -46,6 +47,7 @@ def unknown(what: str, name: Any, choices: Iterable[Any]) -> TunerError:
     """
     import difflib
 
+    name = name if _is_number(name) else str(name)[:MAX_NAME]
     options = list(choices)
     known = [str(choice) for choice in options]
     near = difflib.get_close_matches(str(name).lower(), [k.lower() for k in known], n=3, cutoff=0.5)

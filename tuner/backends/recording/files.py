@@ -6,11 +6,13 @@ import gzip
 import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from tuner.backends.recording.kernel_tuner import read_json
 from tuner.backends.recording.npz import read_npz, write_npz
 from tuner.backends.recording.recorded import Recording
 from tuner.runtime.errors import TunerError
+from tuner.runtime.files import opened
 
 __all__ = ["read_recording", "write_recording"]
 
@@ -28,21 +30,26 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             magic = file.read(2)
-        if magic == _ZIP:
-            return read_npz(path)
-        return read_json(path, _text(path, magic == _GZIP))
-    except OSError as error:
-        raise TunerError(f"{path}: {error.strerror or error}") from None
+            file.seek(0)
+            if magic == _ZIP:
+                return read_npz(path, file)
+            return read_json(path, _text(file, magic == _GZIP))
     except TunerError as error:
         raise TunerError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def _text(path: Path, packed: bool) -> str:
+def _opened(path: Path) -> BinaryIO:
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
+        return opened(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise TunerError(str(getattr(error, "strerror", None) or error)) from None
+
+
+def _text(file: BinaryIO, packed: bool) -> str:
+    try:
+        data = (gzip.GzipFile(fileobj=file) if packed else file).read(MAX_JSON_BYTES + 1)
         if len(data) > MAX_JSON_BYTES:
             raise TunerError(f"more than {MAX_JSON_BYTES >> 20} MiB of JSON")
         if not data.strip():
