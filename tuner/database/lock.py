@@ -12,8 +12,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tuner.runtime.errors import TunerError
 
@@ -47,7 +48,7 @@ def locked(results: str | os.PathLike[str], name: str, wait: bool = False) -> It
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise TunerError(f"{path}: {error.strerror or error}") from None
-    with os.fdopen(handle, "r+b") as file:
+    with os.fdopen(handle, "r+b", buffering=0) as file:
         until = time.monotonic() + (WAIT_S if wait else 0)
         while not _taken(file, path):
             if time.monotonic() >= until:
@@ -57,11 +58,10 @@ def locked(results: str | os.PathLike[str], name: str, wait: bool = False) -> It
         with suppress(OSError):  # on a full disk it is held all the same, by nobody one can name
             file.truncate(0)
             file.write(json.dumps(_me()).encode())
-            file.flush()
         yield
 
 
-def _taken(file: BinaryIO, path: Path) -> bool:
+def _taken(file: FileIO, path: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -80,10 +80,10 @@ def _me() -> dict[str, Any]:
     return {"process": os.getpid(), "user": user, "host": host, "since": time.time()}
 
 
-def _owner(file: BinaryIO) -> str:
+def _owner(file: FileIO) -> str:
     """Who wrote the file, in words; it may hold anything."""
     try:
-        owner = json.loads(file.read(MAX_OWNER_BYTES))
+        owner = json.loads(file.read(MAX_OWNER_BYTES) or b"")
         age_s = max(0.0, time.time() - float(owner["since"]))
         who = f"process {owner['process']:d} of {owner['user']} on {owner['host']}"
         return f"{who}, for {_told(age_s)}"

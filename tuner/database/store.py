@@ -198,9 +198,21 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     """Opens a database to read. In a folder that may not be written to, nobody else writes
-    either.
+    either; on a full disk SQLite finds no room for its notes, and all is in one file where the
+    log beside it is empty.
     """
-    return _connect(path, "ro" if os.access(path.parent, os.W_OK) else "ro&immutable=1")
+    if os.access(path.parent, os.W_OK):
+        connection = _connect(path, "ro")
+        try:
+            connection.execute("PRAGMA user_version").fetchone()
+            return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            log = path.with_name(f"{path.name}-wal")
+            no_room = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+            if not no_room or (log.is_file() and log.stat().st_size):
+                raise
+    return _connect(path, "ro&immutable=1")
 
 
 @contextmanager
