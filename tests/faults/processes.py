@@ -20,7 +20,10 @@ __all__ = ["Command", "Process", "Seen", "running", "shot_at", "tree_of"]
 MARK = "NKI_TUNER_FAULTS"
 CODE = "from tuner.cli import main; main()"
 NO_WORKERS = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
-LOOK_S = 0.1
+LOOK_S = 0.2
+CHILD, GUARD, ACTOR = "child killed", "guard killed", "actor killed"
+WEIGHTS = {CHILD: 3, GUARD: 1, ACTOR: 1}
+"""Chances: a guard and an actor take long to start, and nothing would ever be up."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class Command:
         ]
         guards = [each for each in tree if each.parent in {actor.pid for actor in actors}]
         children = [each for each in tree if each.parent in {guard.pid for guard in guards}]
-        return {"actor killed": actors, "guard killed": guards, "child killed": children}
+        return {CHILD: children, GUARD: guards, ACTOR: actors}
 
 
 @contextlib.contextmanager
@@ -183,11 +186,11 @@ def shot_at(
                 command.seen.look(command.driver.pid)
             if time.monotonic() < due:
                 continue
-            kinds = {kind: some for kind, some in command.victims().items() if some}
-            if not kinds:
+            victims = command.victims()
+            if not victims[CHILD]:  # on a slow machine they are still starting
                 continue
-            kind = chance.choice(sorted(kinds))
-            victim = chance.choice(kinds[kind])
+            (kind,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            victim = chance.choice(victims[kind])
             due = time.monotonic() + chance.uniform(0.5, 1.5) * every_s
             if running().get(victim.pid) == victim:
                 with contextlib.suppress(ProcessLookupError):
