@@ -47,6 +47,7 @@ def ray_session() -> Iterator[None]:
     ray.init(
         address="local",
         num_cpus=4,
+        resources={"neuron_cores": 2},
         include_dashboard=False,
         object_store_memory=80 << 20,
         log_to_driver=False,
