@@ -76,9 +76,13 @@ class Search:
         """
         return self._sampler.chance_of_better(self._study, margin)
 
-    def ask(self) -> tuple[int, Config]:
-        """Returns the number of a new trial and its config."""
+    def ask(self, config: Config | None = None) -> tuple[int, Config]:
+        """Returns the number of a new trial and its config: the one given, which somebody else has
+        proposed, or one of its own.
+        """
         started = time.perf_counter()
+        if config is not None:
+            self._study.enqueue_trial(dict(config))
         trial = self._study.ask()
         config = suggest(trial, self._space)
         self._trials[trial.number] = trial
