@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -313,4 +312,4 @@ def _read(trial: FrozenTrial) -> Measurement | None:
 
 def _plain(text: str) -> str:
     """Returns a text that may be shown: one line, without what steers a terminal."""
-    return re.sub(r"[^\x20-\x7e\u00a1-\uffff]", " ", text[:MAX_TEXT])
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_TEXT])
