@@ -45,7 +45,7 @@ class Server:
         if importlib.util.find_spec("psycopg") is None:
             raise NoServerError("psycopg is not installed: pip install 'nki-tuner[postgres]'")
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # sockets: short names
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: subprocess.Popen[Any] | None = None
         self._databases = 0
         try:
             self._as: dict[str, Any] = _other_user(self.folder)
@@ -76,12 +76,17 @@ class Server:
 
     def start(self) -> None:
         """Starts the server; it ends with this process."""
-        words = [self._programs / "postgres", "-D", self._data, "-k", self.folder]
+        words = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
         words += ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
         words += [word for setting in _SETTINGS for word in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:
-            self._running = subprocess.Popen(
-                words, **self._as, cwd=self.folder, stdout=log, stderr=log, preexec_fn=_dies_with_us
+            self._running = running = subprocess.Popen(
+                words,
+                **self._as,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_dies_with_us,  # noqa: PLW1509 - it takes no lock
             )
         until = time.monotonic() + _START_S
         while True:
@@ -89,7 +94,7 @@ class Server:
                 self.execute("SELECT 1")
                 return
             except Exception as error:
-                if self._running.poll() is not None or time.monotonic() > until:
+                if running.poll() is not None or time.monotonic() > until:
                     said = (self.folder / "log").read_text(errors="replace")[-500:]
                     raise NoServerError(f"the server does not start: {said}") from error
             time.sleep(0.05)

@@ -179,7 +179,7 @@ class SharedSearching:
         """Returns the sampler's number of a config; it learns of it if need be."""
         key = config_key(config)
         if key not in self._numbers:
-            self._numbers[key] = self.search.ask(config)[0]
+            self._numbers[key] = self.search.adopt(config)
         return self._numbers[key]
 
     def _ask(self, count: int) -> None:

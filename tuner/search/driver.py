@@ -76,13 +76,14 @@ class Search:
         """
         return self._sampler.chance_of_better(self._study, margin)
 
-    def ask(self, config: Config | None = None) -> tuple[int, Config]:
-        """Returns the number of a new trial and its config: the one given, which somebody else has
-        proposed, or one of its own.
-        """
+    def adopt(self, config: Config) -> int:
+        """Returns the number of a new trial of a config that somebody else proposed."""
+        self._study.enqueue_trial(dict(config))
+        return self.ask()[0]
+
+    def ask(self) -> tuple[int, Config]:
+        """Returns the number of a new trial and its config."""
         started = time.perf_counter()
-        if config is not None:
-            self._study.enqueue_trial(dict(config))
         trial = self._study.ask()
         config = suggest(trial, self._space)
         self._trials[trial.number] = trial

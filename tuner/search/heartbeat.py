@@ -59,6 +59,11 @@ class Heartbeat:
         """The drivers that were ever in the study."""
         return self._drivers
 
+    @property
+    def lost(self) -> bool:
+        """Whether another process goes on with this driver's trials."""
+        return bool(self._other)
+
     def check(self) -> None:
         """Raises TunerError where another process goes on with this driver's trials."""
         if self._other:
