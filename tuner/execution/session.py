@@ -1,15 +1,25 @@
-"""Ray, as an executor finds or starts it."""
+"""Ray, as executors find or start it, with the workers that they share."""
 
 from __future__ import annotations
 
 import os
 import socket
-import tempfile
+import sys
+from collections.abc import Mapping
 from typing import Any
 
+from tuner.execution.pool import Pool, first_line
+from tuner.execution.ray_settings import (
+    files_in,
+    lend,
+    listen_to_others,
+    private_settings,
+    sigterm_kept,
+)
+from tuner.process import Reaper, Scratch
 from tuner.runtime.errors import TunerError
 
-__all__ = ["LOCAL", "Session", "first_line"]
+__all__ = ["LOCAL", "Session"]
 
 LOCAL = "local"
 CONNECT_TIMEOUT_S = 5
@@ -18,60 +28,106 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_
 
 
 class Session:
-    """Ray, started here for `address` "local", else connected to.
+    """Ray, started here for `address` "local", else connected to, and one pool of workers.
 
-    A session that the caller has already is used as it is and left running.
+    A session of Ray that the caller has already is used as it is and left running.
+
+    Args:
+        address: "local" or that of a cluster.
+        workers: Workers of each kind that executors need.
+        memory_bytes: What a worker's child may have; None for half of its machine.
+        resources: What a Ray that is started here has besides CPUs, e.g. {"neuron_cores": 2}.
 
     Attributes:
-        idle: Workers (actors) that executors left for the next one.
+        workers: As given.
+        pool: The workers.
+
+    Raises:
+        TunerError: Ray cannot be reached.
     """
 
-    def __init__(self, address: str, workers: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        workers: int,
+        memory_bytes: int | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self._lent: dict[str, str | None] = {}
+        if address == LOCAL and not _is_running():
+            self._lent = lend(private_settings())
         import ray
 
-        self.idle: list[Any] = []
+        self.workers = workers
+        self.pool = Pool(workers, memory_bytes)
         self._owned = not ray.is_initialized()
         if not self._owned:
             return
         _check_listening(address)
-        # Ray puts the working directory first on its workers' path: give it an empty one.
-        self._empty = tempfile.TemporaryDirectory(prefix="nki-tuner-")
-        common: dict[str, Any] = {
-            "runtime_env": {"working_dir": self._empty.name, "env_vars": _ENVIRONMENT},
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-        }
+        self._scratch = Scratch()
+        self._reaper = Reaper(self._scratch.path)
         try:
-            if address == LOCAL:
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                    **common,
-                )
-            else:
-                ray.init(address=address, **common)
+            with sigterm_kept():
+                self._start(address, resources or {})
         except Exception as error:  # Ray raises bare ones too, when a node is slow to start
-            self._empty.cleanup()
+            self._clean()
             raise TunerError(
                 f"cannot reach Ray at {address!r}: {first_line(error)} "
                 "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
             ) from None
 
-    def close(self) -> None:
-        """Ends what this started, and the idle workers."""
+    def _start(self, address: str, resources: Mapping[str, float]) -> None:
         import ray
 
-        while self.idle:
-            ray.kill(self.idle.pop())
+        # Ray puts the working directory first on its workers' path: give it an empty one.
+        empty = self._scratch.path / "empty"
+        empty.mkdir()
+        common: dict[str, Any] = {
+            "runtime_env": {"working_dir": str(empty), "env_vars": _ENVIRONMENT},
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
+        if address != LOCAL:
+            ray.init(address=address, **common)
+            return
+        unmarked = lend(self._reaper.mark)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self.workers,
+                resources=dict(resources),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=files_in(self._scratch.path),
+                **common,
+            )
+        finally:
+            lend(unmarked)
+
+    def close(self) -> None:
+        """Ends the workers, and Ray where this started it; may be called twice."""
+        import ray
+
+        self.pool.close()
         if self._owned:
             ray.shutdown()
-            self._empty.cleanup()
+            self._clean()
             self._owned = False
+
+    def _clean(self) -> None:
+        self._reaper.close()
+        self._scratch.close()
+        lend(self._lent)
+        listen_to_others(True)
+
+
+def _is_running() -> bool:
+    """Whether this process has a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _check_listening(address: str) -> None:
@@ -83,9 +139,3 @@ def _check_listening(address: str) -> None:
         socket.create_connection((host.rpartition("/")[2], int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise TunerError(f"cannot reach Ray at {address!r}: {error}") from None
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's text, or its name."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import REPLAY, Candidate, Measurement, Problem, Repeats, Status
-from tuner.database import Store, Study, Trial, best_trial, database_path, locked
+from tuner.backends import (
+    REPLAY,
+    Candidate,
+    Measurement,
+    Problem,
+    Repeats,
+    Status,
+    make_backend,
+)
+from tuner.database import Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
-from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
+from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
@@ -25,13 +31,14 @@ from tuner.job.settings import SERIAL, Job, Prepared, prepare
 from tuner.job.shared_search import SharedSearching, without
 from tuner.job.sharing import SHARED, new_driver, opened, sharing
 from tuner.job.stopping import Stopping, doubt, exhausting_s
+from tuner.job.trials import Trials
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import EXHAUSTIVE, GUIDED, Search
 from tuner.search.shared import SharedStudy
 
-__all__ = ["look_up", "run_job", "tune"]
+__all__ = ["look_up", "open_session", "run_job", "tune"]
 
 POLL_S = 0.25
 
@@ -104,6 +111,12 @@ def look_up(job: Job) -> tuple[Prepared, Prior | None]:
     return dataclasses.replace(prepared, info=info), prior
 
 
+def open_session(job: Job, resources: Mapping[str, float]) -> Session:
+    """Starts or finds Ray for a job."""
+    memory_bytes = None if job.memory_gb is None else int(job.memory_gb * 2**30)
+    return Session(job.ray, job.workers, memory_bytes, resources)
+
+
 @dataclass
 class _Run:
     """One run of a job: asks, hands out, stores, tells, in that order."""
@@ -115,8 +128,7 @@ class _Run:
     session: Session | None = None
     shared: SharedStudy | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
-    known: dict[str, Trial] = field(default_factory=dict)
-    failures: Counter[str] = field(default_factory=Counter)
+    known: Trials = field(default_factory=Trials)
     study: Study = field(init=False)
     seeds: Sequence[Seed] = ()
     unverified: str = ""
@@ -139,9 +151,11 @@ class _Run:
             self.seeds = nearby(self.store, self.prepared.info, self.prepared.space)
         self.started = time.monotonic()
         with interrupts(self._stop):  # Ray does not survive an exception while it starts
-            self._compute_prior()
-            executor = self._executor(self.prepared.problem)
+            shared, self.session = self.session, self.session or self._open_session()
+            executor: Executor | None = None
             try:
+                self._compute_prior()
+                executor = self._executor(self.prepared.problem)
                 if self.interrupted.is_set():
                     raise KeyboardInterrupt
                 self.started = time.monotonic()
@@ -152,7 +166,10 @@ class _Run:
                 self.stopped = time.monotonic()
                 self._settle_best(executor)
             finally:
-                executor.close()
+                if executor is not None:
+                    executor.close()
+                if self.session is not None and self.session is not shared:
+                    self.session.close()
         if not self.interrupted.is_set():
             self.store.finish(self.study.id)
         return self._outcome(search)
@@ -176,7 +193,18 @@ class _Run:
         job = self.prepared.job
         if job.ray == SERIAL:
             return SerialExecutor(problem)
-        return RayExecutor(problem, job.workers, job.ray, job.timeout_s, self.session)
+        return RayExecutor(
+            problem,
+            timeout_s=job.timeout_s,
+            compile_timeout_s=job.compile_timeout_s,
+            session=self.session,
+        )
+
+    def _open_session(self) -> Session | None:
+        if self.prepared.job.ray == SERIAL:
+            return None
+        resources = make_backend(self.prepared.problem).capabilities().available
+        return open_session(self.prepared.job, resources)
 
     def _start(self) -> Study:
         info = self.prepared.info
@@ -190,8 +218,7 @@ class _Run:
         study = find_study(self.store, self.prepared.info)
         self.seeds = seeds_of(study.info.settings)
         trials = self.store.trials(study.id)
-        self.known = {_key(trial.config): trial for trial in trials}
-        self.failures.update(t.status.value for t in trials if t.status != Status.CORRECT)
+        self.known.learn(trials)
         self.spent_s = max((t.host_s.get(SEARCHED, 0.0) for t in trials), default=0.0)
         self.stopping.begun = len(trials)
         return study
@@ -221,13 +248,13 @@ class _Run:
 
     def trial(self, config: Config) -> Trial | None:
         """Returns a finished trial."""
-        return self.known.get(_key(config))
+        return self.known.of(config)
 
     def candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
         """Returns what to measure of a config, given the best time so far."""
         repeats, limit_us = None, best_us
         if self.prepared.noisy:
-            incumbent_us = incumbent_interval(self.known.values(), best_us)
+            incumbent_us = self.known.interval(best_us)
             repeats = Repeats(self.prepared.job.repeats, incumbent_us=incumbent_us)
             limit_us = incumbent_us[1] if incumbent_us else best_us
         verify = self.prepared.job.verify == "all"
@@ -247,10 +274,8 @@ class _Run:
             return
         host_s = {SEARCHED: self.elapsed_s()}
         done = [(c, dataclasses.replace(m, host_s={**m.host_s, **host_s})) for c, m in done]
-        for trial in self.store.append(self.study.id, done):
-            self.known[_key(trial.config)] = trial
+        self.known.learn(self.store.append(self.study.id, done))
         self.measured += len(done)
-        self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
         self._report()
 
     def finished(self) -> Sequence[Trial]:
@@ -277,15 +302,12 @@ class _Run:
         """Times the fastest configs anew, in turns, where times vary."""
         job, stopped = self.prepared.job, self.interrupted.is_set
         count = job.remeasure if self.prepared.noisy else 0
-        while not stopped() and (trials := finalists(self.known.values(), count)):
+        while not stopped() and (trials := finalists(self.known, count)):
             configs = [trial.config for trial in trials]
             found = remeasure(executor, configs, seed=job.seed, first=job.repeats, stopped=stopped)
             if found is None:
                 return
-            for trial in self.store.append(self.study.id, outcomes(trials, found)):
-                self.known[_key(trial.config)] = trial
-            failed = [m for position, m in found.last.items() if position not in found.samples]
-            self.failures.update(measurement.status.value for measurement in failed)
+            self.known.learn(self.store.append(self.study.id, outcomes(trials, found)))
             self._report()
 
     def keep_check(self, trial: Trial, checked: Measurement) -> Trial:
@@ -298,9 +320,8 @@ class _Run:
             return trial
         kept = dataclasses.replace(checked, latency_us=trial.latency_us if right else None)
         (trial,) = self.store.append(self.study.id, [(trial.config, kept)])
-        self.known[_key(trial.config)] = trial
+        self.known.learn([trial])
         if not right:
-            self.failures[checked.status.value] += 1
             self._report()
         return trial
 
@@ -310,7 +331,7 @@ class _Run:
         """
         while not self.interrupted.is_set():
             self._remeasure(executor)
-            best = best_trial(list(self.known.values()))
+            best = self.known.best
             check = None if best is None else self.check(0, best)
             if best is None or check is None:
                 return
@@ -324,8 +345,8 @@ class _Run:
                 return
 
     def _report(self) -> None:
-        best = best_trial(list(self.known.values()))
-        default = self.known.get(_key(self.prepared.info.default))
+        best = self.known.best
+        default = self.known.of(self.prepared.info.default)
         self.report(
             Progress(
                 done=len(self.known),
@@ -334,7 +355,7 @@ class _Run:
                 best_us=best.latency_us if best else None,
                 default_us=default.latency_us if default else None,
                 kind=self.prepared.info.kind,
-                failures=dict(self.failures),
+                failures=dict(self.known.failures),
                 elapsed_s=time.monotonic() - self.started,
                 stopping=self.interrupted.is_set(),
                 error_percent=best.figures.get("error_percent") if best else None,
@@ -354,11 +375,11 @@ class _Run:
             workload=prepared.workload,
             device=prepared.info.device,
             kind=prepared.info.kind,
-            default=self.known.get(_key(prepared.info.default)),
-            best=best_trial(list(self.known.values())),
+            default=self.known.of(prepared.info.default),
+            best=self.known.best,
             trials=len(self.known),
             valid_configs=len(prepared.space),
-            failures=dict(self.failures),
+            failures=dict(self.known.failures),
             roofline_us=prepared.info.roofline_us,
             measured=self.measured,
             elapsed_s=elapsed_s,
@@ -384,7 +405,3 @@ class _Run:
             ),
             ask_s=search.ask_s,
         )
-
-
-def _key(config: Config) -> str:
-    return json.dumps(config, sort_keys=True)
