@@ -280,16 +280,14 @@ class _Run:
 
     def finished(self) -> Sequence[Trial]:
         """Returns all finished trials."""
-        return list(self.known.values())
+        return list(self.known)
 
     def learn(self, done: Sequence[tuple[Config, Measurement]]) -> None:
         """Commits what other drivers measured."""
         if not done:
             return
         done = [(c, dataclasses.replace(m, host_s=without(m.host_s, SEARCHED))) for c, m in done]
-        for trial in self.store.append(self.study.id, done):
-            self.known[_key(trial.config)] = trial
-        self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
+        self.known.learn(self.store.append(self.study.id, done))
         self._report()
 
     def say(self, note: str) -> None:
