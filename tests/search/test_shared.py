@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from tests.postgres_server import Server
+from tests.postgres_server import PASSWORD, Server
 from tests.search.studies import small_space
 from tuner.backends import Measurement, Status
 from tuner.runtime.errors import TunerError
@@ -258,6 +258,23 @@ def test_names_like_sql_are_names(driver: Driver, postgres: Server) -> None:
     assert seen.result is not None
     assert seen.result.reason == name
     assert one.name == name
+
+
+def test_a_driver_needs_no_more_than_to_read_insert_and_update(
+    database: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    about: dict[str, Any] = {"workload": []}
+    with shared_study(database, "owner's", about, SPACE):
+        pass
+    name = database.rpartition("/")[2]
+    for right in ("SELECT, INSERT, UPDATE ON ALL TABLES", "USAGE ON ALL SEQUENCES"):
+        postgres.execute(f"GRANT {right} IN SCHEMA public TO locked", name)
+    with shared_study(postgres.url(name, "locked"), "driver's", about, SPACE) as shared:
+        shared.join("locked")
+        for entry in shared.claim([FIRST, SECOND]):
+            shared.finish(entry, GOOD)
+        assert [e.result is not None for e in shared.read()] == [True, True]
 
 
 def test_a_new_study_says_what_the_newest_of_the_workload_was_made_of(driver: Driver) -> None:

@@ -189,7 +189,6 @@ class SharedSearching:
             number, config = self.search.ask()
             self._numbers[config_key(config)] = number
             asked.append(config)
-        self.stopping.asked += len(asked)
         self._claim(asked)
 
     def _take_over(self, left: Sequence[Entry]) -> None:
@@ -210,6 +209,7 @@ class SharedSearching:
     def _submit(self, entry: Entry) -> None:
         number = self._number(entry.config)
         self._flying[number] = _Flying(entry.config, entry)
+        self.stopping.asked += 1
         self.executor.submit(self.keeper.candidate(number, entry.config, self.search.best_us))
 
     def _receive(self, measurements: Sequence[Measurement]) -> None:

@@ -17,7 +17,7 @@ from tuner.job.changes import changed
 from tuner.job.resuming import identity
 from tuner.job.settings import Prepared
 from tuner.job.shared_search import FROM
-from tuner.search.shared import SharedStudy, shared_study
+from tuner.search.shared import SharedStudy, plain, shared_study
 
 __all__ = ["SHARED", "new_driver", "opened", "sharing"]
 
@@ -81,4 +81,4 @@ def _differences(others: Mapping[str, Any], info: StudyInfo) -> tuple[str, ...]:
     for part in ("fingerprint", "settings"):
         held = others.get(part)
         before |= held if isinstance(held, dict) else {}
-    return changed(before, identity(info))
+    return tuple(plain(name) for name in changed(before, identity(info)))

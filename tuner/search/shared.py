@@ -30,7 +30,7 @@ from tuner.search.history import row_of
 from tuner.search.storage import Link, connect
 from tuner.space import SearchSpace
 
-__all__ = ["Entry", "SharedStudy", "config_key", "shared_study"]
+__all__ = ["Entry", "SharedStudy", "config_key", "plain", "shared_study"]
 
 OWNER, RESULT, ABOUT = "nki-tuner:owner", "nki-tuner:result", "nki-tuner:about"
 MAX_TEXT, MAX_RESULT = 500, 100_000
@@ -227,7 +227,7 @@ class SharedStudy:
         row = -1 if void else row_of(self.space, trial.params)
         entry = None
         if row >= 0:
-            owner = _plain(str(trial.user_attrs.get(OWNER, "")))
+            owner = plain(str(trial.user_attrs.get(OWNER, "")))
             config = self.space.config(row)
             entry = Entry(trial._trial_id, config, config_key(config), owner, result)
         if trial.state.is_finished():
@@ -301,15 +301,15 @@ def _read(trial: FrozenTrial) -> Measurement | None:
     return Measurement(
         trial.number,
         told.status,
-        _plain(told.kind),
+        plain(told.kind),
         time_us,
-        _plain(told.reason),
+        plain(told.reason),
         told.figures,
         told.verified,
         told.host_s,
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Returns a text that may be shown: one line, without what steers a terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_TEXT])

@@ -80,6 +80,7 @@ class Link:
         self.storage = get_storage(storage)  # remembers trials that are finished
         self.place = place
         self._backend = storage
+        self._given_up = False
 
     def call(self, function: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
         """Calls a function of the storage, again and again for a minute while the server is away:
@@ -94,11 +95,14 @@ class Link:
         until = time.monotonic() + LOST_AFTER_S
         while True:
             try:
-                return function(*args, **keywords)
+                done = function(*args, **keywords)
+                self._given_up = False
+                return done
             except (StorageInternalError, SQLAlchemyError) as error:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 away = isinstance(cause, OperationalError | InterfaceError)
-                if not away or time.monotonic() > until:
+                if not away or self._given_up or time.monotonic() > until:
+                    self._given_up = away  # whoever tidies up need not wait as long once more
                     raise TunerError(f"{self.place}: {_told(cause or error)}") from None
             time.sleep(RETRY_S)
 
