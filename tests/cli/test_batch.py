@@ -51,14 +51,14 @@ def test_an_interrupted_batch_says_how_to_go_on(
 ) -> None:
     real, begun = run_job, []
 
-    def stops(*arguments: object) -> object:
+    def stops(*arguments: object, **options: object) -> object:
         begun.append(arguments)
         if len(begun) == 2:
             raise KeyboardInterrupt
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tuner.job.batches.running.run_job", stops)
-    said = call("batch", str(jobs))
+    monkeypatch.setattr("tuner.job.batches.threads.run_job", stops)
+    said = call("batch", str(jobs), "--at-once", "1")
     assert said.code == 130
     assert "1 of 3 jobs done, 0 of them before" in said.out
     assert "interrupted: the same command goes on" in said.out

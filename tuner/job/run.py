@@ -66,14 +66,21 @@ def tune(
 
 
 def run_job(
-    job: Job, progress: Callable[[Progress], None] | None = None, session: Session | None = None
+    job: Job,
+    progress: Callable[[Progress], None] | None = None,
+    session: Session | None = None,
+    *,
+    stop: threading.Event | None = None,
+    seeds_from: Callable[[Study], bool] = lambda _: True,
 ) -> Outcome:
     """Runs a tuning job as `tune` does.
 
     Args:
         job: The job.
         progress: Called whenever trials come back.
-        session: Ray and its idle workers, where several jobs share them.
+        session: Ray and its workers, where several jobs share them.
+        stop: Ends it as Ctrl-C does, where that goes to another thread.
+        seeds_from: Says from which studies a warm start may take configs.
     """
     prepared, prior = look_up(job)
     if job.resume and not database_path(job.results).is_file():
@@ -83,7 +90,8 @@ def run_job(
         locked(job.results, name),
         Store(job.results, create=True, durable=job.backend != REPLAY) as store,
     ):
-        return _Run(prepared, store, progress or (lambda _: None), prior, session).run()
+        report, interrupted = progress or (lambda _: None), stop or threading.Event()
+        return _Run(prepared, store, report, prior, session, seeds_from, interrupted).run()
 
 
 def look_up(job: Job) -> tuple[Prepared, Prior | None]:
@@ -110,6 +118,7 @@ class _Run:
     report: Callable[[Progress], None]
     prior: Prior | None = None
     session: Session | None = None
+    seeds_from: Callable[[Study], bool] = lambda _: True
     interrupted: threading.Event = field(default_factory=threading.Event)
     known: dict[str, Trial] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
@@ -132,7 +141,8 @@ class _Run:
         """Runs to the end or the first Ctrl-C; KeyboardInterrupt if workers still start then."""
         study = self._resume() if self.prepared.job.resume else None
         if study is None and self.prepared.job.warm_start:
-            self.seeds = nearby(self.store, self.prepared.info, self.prepared.space)
+            info, space = self.prepared.info, self.prepared.space
+            self.seeds = nearby(self.store, info, space, takes=self.seeds_from)
         self.started = time.monotonic()
         with interrupts(self._stop):  # Ray does not survive an exception while it starts
             self._compute_prior()
