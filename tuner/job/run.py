@@ -32,6 +32,9 @@ __all__ = ["look_up", "run_job", "tune"]
 
 POLL_S = 0.25
 
+_ONE_READS = threading.Lock()
+"""Jobs may run in threads, but CPython's `ast.parse` (seen with 3.11) fails in two at a time."""
+
 SEARCHED = "search"
 """Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
 
@@ -82,7 +85,8 @@ def run_job(
         stop: Ends it as Ctrl-C does, where that goes to another thread.
         seeds_from: Says from which studies a warm start may take configs.
     """
-    prepared, prior = look_up(job)
+    with _ONE_READS:
+        prepared, prior = look_up(job)
     if job.resume and not database_path(job.results).is_file():
         raise TunerError(f"nothing to resume: there is no {database_path(job.results)}")
     name = "-".join(prepared.info.key)
@@ -181,7 +185,8 @@ class _Run:
     def _executor(self, problem: Problem) -> Executor:
         job = self.prepared.job
         if job.ray == SERIAL:
-            return SerialExecutor(problem)
+            with _ONE_READS:
+                return SerialExecutor(problem)
         return RayExecutor(problem, job.workers, job.ray, job.timeout_s, self.session)
 
     def _start(self) -> Study:

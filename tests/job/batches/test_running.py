@@ -88,9 +88,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(
     stopped = batch(jobs, progress=interrupt(job, measured), at_once=1)
     assert (stopped.interrupted, len(stopped.done)) == (True, job - 1)
     resumed: list[str] = []
-    found = batch(
-        jobs, progress=lambda s: resumed.append(s.name) if s.resumed else None, at_once=1
-    )
+    found = batch(jobs, progress=lambda s: resumed.append(s.name) if s.resumed else None, at_once=1)
     assert set(resumed) == {NAMES[job - 1]}
     trials = [4, 4, 3]
     expected = [(True, 0)] * (job - 1) + [(False, trials[job - 1] - measured)]

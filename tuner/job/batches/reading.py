@@ -71,7 +71,9 @@ class Jobs:
     def __post_init__(self) -> None:
         at_once: Any = self.at_once
         if not isinstance(at_once, int) or not 1 <= at_once <= MAX_AT_ONCE:
-            raise TunerError(f"at_once={at_once!r}: expected a whole number from 1 to {MAX_AT_ONCE}")
+            raise TunerError(
+                f"at_once={at_once!r}: expected a whole number from 1 to {MAX_AT_ONCE}"
+            )
 
 
 def read_jobs(path: Path, overrides: Mapping[str, Any]) -> Jobs:

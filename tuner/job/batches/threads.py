@@ -69,6 +69,8 @@ class Threads:
 
     def run(self) -> None:
         """Runs to the end or to Ctrl-C."""
+        if not database_path(self.results).is_file():
+            Store(self.results, create=True).close()  # else one thread reads what another makes
         studies = self._studies()
         self._since = began(studies, self._identities, time.time())
         of_workload: dict[tuple[str, ...], list[Study]] = {}
@@ -199,8 +201,6 @@ class Threads:
         return max(left, 0) * (time.monotonic() - self._begun) / measured
 
     def _studies(self) -> list[Study]:
-        if not database_path(self.results).is_file():
-            return []
         with Store(self.results) as store:
             return store.studies()
 
