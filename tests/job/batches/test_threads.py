@@ -208,7 +208,7 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_results(jobs: Path, tmp_pa
     batch(jobs, at_once=3, results=str(tmp_path / "whole"))
     words = [sys.executable, "-c", RUN, str(jobs), str(tmp_path / "killed")]
     root, chance, kills, before = Path(__file__).parents[3], random.Random(1), 0, 0
-    for after_s in (chance.uniform(0, 0.2) for _ in range(4)):
+    for after_s in (chance.uniform(0, 0.2) for _ in range(3)):
         with subprocess.Popen(words, cwd=root) as driver:
             while driver.poll() is None and trials(tmp_path / "killed") <= before:
                 time.sleep(0.005)
