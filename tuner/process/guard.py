@@ -19,7 +19,6 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,29 +43,35 @@ HEADROOM = 1.25
 below that its own error, which names the line, comes before the guard's end of it."""
 
 
-def command(control: int, service: str = "", preload: Sequence[str] = ()) -> list[str]:
+def command(control: int, service: str = "") -> list[str]:
     """Returns the command line of a guard.
+
+    It runs this very package, whatever else of that name its interpreter would find; for programs
+    it needs nothing but the standard library, and starts the quicker.
 
     Args:
         control: The inherited socket.
         service: What answers candidates in its children; empty where they are programs.
-        preload: Modules to import first.
     """
-    package = str(Path(__file__).resolve().parents[2])
+    folder = Path(__file__).resolve().parents[1]
     code = (
-        f"import sys; sys.path.append({package!r}); "
-        f"from tuner.process.guard import main; main({control}, {service!r}, {tuple(preload)!r})"
+        "import importlib.util, sys; "
+        f"spec = importlib.util.spec_from_file_location('tuner', {str(folder / '__init__.py')!r}, "
+        f"submodule_search_locations=[{str(folder)!r}]); "
+        "sys.modules['tuner'] = module = importlib.util.module_from_spec(spec); "
+        "spec.loader.exec_module(module); "
+        f"from tuner.process.guard import main; main({control}, {service!r})"
     )
-    return [sys.executable, *(["-I"] if service else ["-I", "-S"]), "-c", code]
+    return [sys.executable, *(["-P"] if service else ["-I", "-S"]), "-c", code]
 
 
-def main(control: int, service: str = "", preload: Sequence[str] = ()) -> None:
+def main(control: int, service: str = "") -> None:
     """Runs a guard until the process that started it is gone."""
     adopt_orphans()
     connection = socket.socket(fileno=control)
     connection.set_inheritable(False)  # or programs would hold it open
     try:
-        answer = child.load_service(service, preload) if service else None
+        answer = child.load_service(service) if service else None
     except Exception as error:
         send_order(connection, {"failed": f"{type(error).__name__}: {error}"})
         return
@@ -148,7 +153,7 @@ class _Guard:
         """Runs in the copy of the guard, and ends it."""
         code = 127
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             die_with_parent(guard)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM):

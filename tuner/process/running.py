@@ -86,7 +86,7 @@ class Tail:
 
 
 def open_guard(
-    service: str = "", preload: Sequence[str] = (), timeout_s: float = START_S
+    service: str = "", timeout_s: float = START_S
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Starts a guard and returns it with the socket that takes orders.
 
@@ -96,10 +96,10 @@ def open_guard(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         guard = subprocess.Popen(
-            guard_command(theirs.fileno(), service, preload),
+            guard_command(theirs.fileno(), service),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )
     ours.settimeout(timeout_s)
     try:

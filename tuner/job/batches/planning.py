@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tuner.backends import make_backend
 from tuner.database import StudyInfo
 from tuner.job.batches.outcome import BatchProgress
 from tuner.job.batches.reading import Listed
@@ -22,12 +23,14 @@ class Planned:
     Attributes:
         number: Its place in the file, from 1.
         trials: Configs that it tries at most.
+        resources: What a Ray that is started here has for it besides CPUs.
     """
 
     number: int
     job: Job
     info: StudyInfo
     trials: int
+    resources: Mapping[str, float]
 
     @property
     def name(self) -> str:
@@ -58,4 +61,5 @@ def _planned(number: int, listed: Listed) -> Planned:
     except TunerError as error:
         raise TunerError(f"{listed.where}: {error}") from None
     trials = min(listed.job.trials, len(prepared.space))
-    return Planned(number, listed.job, prepared.info, trials)
+    resources = make_backend(prepared.problem).capabilities().available
+    return Planned(number, listed.job, prepared.info, trials, resources)

@@ -25,7 +25,7 @@ AT_ONCE = 2
 """Jobs that run at the same time unless stated. Not a number of this machine: results depend on
 it."""
 MAX_AT_ONCE = 64
-_FOR_ALL = ("results", "ray", "workers")
+_FOR_ALL = ("results", "ray", "workers", "memory_gb")
 """Options that all jobs of a batch share."""
 
 _TYPES: dict[str, Any] = {

@@ -19,8 +19,8 @@ from tuner.job.batches.planning import Planned
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Progress
 from tuner.job.resuming import changes, finished_study, has_study, identity
-from tuner.job.run import run_job
-from tuner.job.settings import SERIAL, Job
+from tuner.job.run import open_session, run_job
+from tuner.job.settings import SERIAL
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Threads"]
@@ -80,7 +80,7 @@ class Threads:
             if finished_study(of_workload.get(each.info.key, ()), each.info) is None:
                 self._left[place] = each.trials
         try:
-            with _session(self._planned[0].job, needed=bool(self._left)) as session:
+            with _session([self._planned[place] for place in self._left]) as session:
                 self._begun = time.monotonic()
                 with interrupts(self._stop.set):
                     self._run(session)
@@ -218,14 +218,18 @@ def _done(
 
 
 @contextmanager
-def _session(job: Job, needed: bool) -> Iterator[Session | None]:
-    """Starts Ray once for all jobs; None where they run in this process, or nothing is to do."""
-    if job.ray == SERIAL or not needed:
+def _session(planned: Sequence[Planned]) -> Iterator[Session | None]:
+    """Starts Ray once for all jobs; None where they run in this process, or there is none."""
+    if not planned or planned[0].job.ray == SERIAL:
         yield None
         return
+    resources: dict[str, float] = {}
+    for each in planned:
+        for name, count in each.resources.items():
+            resources[name] = max(count, resources.get(name, 0.0))
     stop = threading.Event()
     with interrupts(stop.set):  # Ray does not survive an exception while it starts
-        session = Session(job.ray, job.workers)
+        session = open_session(planned[0].job, resources)
     try:
         if stop.is_set():
             raise KeyboardInterrupt
