@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.job.batches.files import write_jobs
 from tuner.backends import Measurement
 from tuner.database import Store, locked
 from tuner.execution import SerialExecutor
+from tuner.execution.actor import start_actor
 from tuner.job import BatchProgress, Outcome, batch
 from tuner.job.run import run_job
 from tuner.runtime import load
@@ -197,6 +198,35 @@ def test_the_second_ctrl_c_leaves_jobs_that_do_not_end(
     release.set()
     time.sleep(0.1)
     assert len(states) == said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_with_ray_jobs_at_once_share_the_workers(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    def counted(resources: Mapping[str, float]) -> Any:
+        started.append(start_actor(resources))
+        return started[-1]
+
+    monkeypatch.setattr("tuner.execution.pool.start_actor", counted)
+    running: list[int] = []
+    for name in ("a", "b"):
+        now: set[int] = set()
+
+        def report(state: BatchProgress, now: set[int] = now) -> None:
+            if not state.checking:
+                (now.discard if state.done else now.add)(state.number)
+                running.append(len(now))
+
+        found = batch(
+            jobs, at_once=3, ray="local", workers=2, results=str(tmp_path / name), progress=report
+        )
+        assert not found.failed
+    assert (len(started), max(running)) == (4, 3)
+    assert told(tmp_path, "a") == told(tmp_path, "b")
 
 
 RUN = "import sys, tuner; tuner.batch(sys.argv[1], at_once=3, results=sys.argv[2])"
