@@ -116,7 +116,7 @@ class RayExecutor:
         waits for the next to be chosen.
         """
         workers = self._size * len(self._stages)
-        return self._batch * workers if self._batch > 1 else workers + max(1, workers // 8)
+        return self._batch * workers if self._batch > 1 else workers + max(1, workers // 4)
 
     def submit(self, candidate: Candidate) -> None:
         """Queues a candidate; it is sent when somebody waits."""

@@ -199,6 +199,7 @@ class Pool:
                 if waited[ref] in self._workers:
                     self._receive(waited[ref], ref)
             self._check_deadlines()
+            self._dispatch()  # whoever is free now need not wait for what is done with the answers
         finally:
             self._pumping = False
             self._condition.notify_all()

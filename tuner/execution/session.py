@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tuner.execution.pool import Pool, first_line
-from tuner.process import Scratch
+from tuner.execution.ray_settings import (
+    files_in,
+    lend,
+    listen_to_others,
+    private_settings,
+    sigterm_kept,
+)
+from tuner.process import Reaper, Scratch
 from tuner.runtime.errors import TunerError
 
 __all__ = ["LOCAL", "Session"]
@@ -47,6 +55,9 @@ class Session:
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self._lent: dict[str, str | None] = {}
+        if address == LOCAL and not _is_running():
+            self._lent = lend(private_settings())
         import ray
 
         self.workers = workers
@@ -55,8 +66,22 @@ class Session:
         if not self._owned:
             return
         _check_listening(address)
-        # Ray puts the working directory first on its workers' path: give it an empty one.
         self._scratch = Scratch()
+        self._reaper = Reaper(self._scratch.path)
+        try:
+            with sigterm_kept():
+                self._start(address, resources or {})
+        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
+            self._clean()
+            raise TunerError(
+                f"cannot reach Ray at {address!r}: {first_line(error)} "
+                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
+            ) from None
+
+    def _start(self, address: str, resources: Mapping[str, float]) -> None:
+        import ray
+
+        # Ray puts the working directory first on its workers' path: give it an empty one.
         empty = self._scratch.path / "empty"
         empty.mkdir()
         common: dict[str, Any] = {
@@ -64,25 +89,23 @@ class Session:
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
+        if address != LOCAL:
+            ray.init(address=address, **common)
+            return
+        unmarked = lend(self._reaper.mark)
         try:
-            if address == LOCAL:
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    resources=dict(resources or {}),
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                    **common,
-                )
-            else:
-                ray.init(address=address, **common)
-        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
-            self._scratch.close()
-            raise TunerError(
-                f"cannot reach Ray at {address!r}: {first_line(error)} "
-                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
-            ) from None
+            ray.init(
+                address="local",
+                num_cpus=self.workers,
+                resources=dict(resources),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=files_in(self._scratch.path),
+                **common,
+            )
+        finally:
+            lend(unmarked)
 
     def close(self) -> None:
         """Ends the workers, and Ray where this started it; may be called twice."""
@@ -91,8 +114,20 @@ class Session:
         self.pool.close()
         if self._owned:
             ray.shutdown()
-            self._scratch.close()
+            self._clean()
             self._owned = False
+
+    def _clean(self) -> None:
+        self._reaper.close()
+        self._scratch.close()
+        lend(self._lent)
+        listen_to_others(True)
+
+
+def _is_running() -> bool:
+    """Whether this process has a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _check_listening(address: str) -> None:

@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,9 @@ from tuner.process.trees import (
 
 __all__ = ["command", "main"]
 
-WATCH_S = 0.1
+SOONEST_S, LATEST_S = 0.05, 1.0
+"""Between two looks at the memory: as long as filling what is left takes, within these bounds."""
+FILLS_PER_S = 4 << 30
 NO_MEMORY = 113
 """Exit code of a child that was refused memory."""
 HEADROOM = 1.25
@@ -89,6 +92,7 @@ class _Guard:
         self._child: int | None = None
         self._count = 0
         self._limit: int | None = None
+        self._looked, self._look_s = 0.0, SOONEST_S
         self._ended_by = ""
         self._ending = False
 
@@ -104,7 +108,7 @@ class _Guard:
             send_order(self._control, {"ready": os.getpid()})
             while not self._ending:
                 watched = self._child is not None and self._limit is not None
-                timeout = WATCH_S if watched else None
+                timeout = self._look_s if watched else None
                 control = self._control.fileno()
                 ready, _, _ = select.select([control, woken], [], [], timeout)
                 if woken in ready:
@@ -137,6 +141,7 @@ class _Guard:
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> None:
         self._count += 1
         self._limit, self._ended_by = order["memory_bytes"], ""
+        self._looked, self._look_s = 0.0, SOONEST_S
         folder = self._scratch.path / str(self._count)
         folder.mkdir()
         guard, pid = os.getpid(), os.fork()
@@ -182,7 +187,12 @@ class _Guard:
     def _watch_memory(self) -> None:
         if self._child is None or self._limit is None or self._ended_by:
             return
-        if memory_of(descendants(os.getpid())) > self._limit:
+        now = time.monotonic()
+        if now < self._looked + self._look_s:
+            return
+        left = self._limit - memory_of(descendants(os.getpid()))
+        self._looked, self._look_s = now, min(max(left / FILLS_PER_S, SOONEST_S), LATEST_S)
+        if left < 0:
             self._ended_by = "memory"
             os.kill(self._child, signal.SIGKILL)
 

@@ -99,6 +99,7 @@ def open_guard(
             guard_command(theirs.fileno(), service),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
+            env=_own_environment(),
             process_group=0,
         )
     ours.settimeout(timeout_s)
@@ -115,6 +116,11 @@ def open_guard(
     return guard, ours
 
 
+def _own_environment() -> dict[str, str]:
+    """This process's environment without what lets one into its Ray."""
+    return {name: value for name, value in os.environ.items() if "RAY_AUTH" not in name}
+
+
 def run(
     command: Sequence[str],
     *,
@@ -129,7 +135,7 @@ def run(
         command: The program and its arguments.
         deadline_s: Wall-clock seconds that it may take.
         folder: Its working directory.
-        environment: Its whole environment; None for that of this process.
+        environment: Its whole environment; None for that of this process, without its secrets.
         memory_bytes: Resident bytes that it and what it starts may have together.
     """
     started = time.monotonic()
@@ -146,7 +152,7 @@ def run(
             "do": "spawn",
             "command": [os.fspath(word) for word in command],
             "folder": os.fspath(folder),
-            "environment": dict(os.environ if environment is None else environment),
+            "environment": _own_environment() if environment is None else dict(environment),
             "memory_bytes": memory_bytes,
         }
         send_order(control, order, (out.other, err.other))
