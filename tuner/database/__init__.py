@@ -2,6 +2,7 @@
 
 from tuner.database.lock import locked
 from tuner.database.records import (
+    ASKED,
     REMEASURED,
     Best,
     Filter,
@@ -14,6 +15,7 @@ from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
 from tuner.database.tables import Exported, export, table_kernel
 
 __all__ = [
+    "ASKED",
     "REMEASURED",
     "Best",
     "Exported",

@@ -19,7 +19,7 @@ from tuner.backends import (
     Status,
     make_backend,
 )
-from tuner.database import Store, Study, Trial, database_path, locked
+from tuner.database import ASKED, Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
@@ -274,7 +274,15 @@ class _Run:
         if not done:
             return
         host_s = {SEARCHED: self.elapsed_s()}
-        done = [(c, dataclasses.replace(m, host_s={**m.host_s, **host_s})) for c, m in done]
+        done = [
+            (
+                config,
+                dataclasses.replace(
+                    m, host_s={**m.host_s, **host_s}, figures={**m.figures, ASKED: m.number}
+                ),
+            )
+            for config, m in done
+        ]
         self.known.learn(self.store.append(self.study.id, done))
         self.measured += len(done)
         self._report()
