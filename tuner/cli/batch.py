@@ -26,6 +26,7 @@ FAILED = 1
 @click.option(
     "--ray", help="local, the address of a cluster, or serial; default: the file's, else local."
 )
+@click.option("--memory-gb", type=float, help="GiB that a worker may have; default: the file's.")
 @click.option(
     "--at-once", type=int, help="Jobs that run at the same time; default: the file's, else 2."
 )
