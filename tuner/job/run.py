@@ -19,7 +19,7 @@ from tuner.backends import (
     Status,
     make_backend,
 )
-from tuner.database import Store, Study, Trial, database_path, locked
+from tuner.database import ASKED, Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
@@ -41,6 +41,9 @@ from tuner.search.shared import SharedStudy
 __all__ = ["look_up", "open_session", "run_job", "tune"]
 
 POLL_S = 0.25
+
+_ONE_READS = threading.Lock()
+"""Jobs may run in threads, but CPython's `ast.parse` (seen with 3.11) fails in two at a time."""
 
 SEARCHED = "search"
 """Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
@@ -76,16 +79,24 @@ def tune(
 
 
 def run_job(
-    job: Job, progress: Callable[[Progress], None] | None = None, session: Session | None = None
+    job: Job,
+    progress: Callable[[Progress], None] | None = None,
+    session: Session | None = None,
+    *,
+    stop: threading.Event | None = None,
+    seeds_from: Callable[[Study], bool] = lambda _: True,
 ) -> Outcome:
     """Runs a tuning job as `tune` does.
 
     Args:
         job: The job.
         progress: Called whenever trials come back.
-        session: Ray and its idle workers, where several jobs share them.
+        session: Ray and its workers, where several jobs share them.
+        stop: Ends it as Ctrl-C does, where that goes to another thread.
+        seeds_from: Says from which studies a warm start may take configs.
     """
-    prepared, prior = look_up(job)
+    with _ONE_READS:
+        prepared, prior = look_up(job)
     if job.resume and not database_path(job.results).is_file():
         raise TunerError(f"nothing to resume: there is no {database_path(job.results)}")
     name = "-".join(prepared.info.key)
@@ -94,7 +105,8 @@ def run_job(
         Store(job.results, create=True, durable=job.backend != REPLAY) as store,
         opened(prepared) as shared,
     ):
-        return _Run(prepared, store, progress or (lambda _: None), prior, session, shared).run()
+        report, interrupted = progress or (lambda _: None), stop or threading.Event()
+        return _Run(prepared, store, report, prior, session, shared, seeds_from, interrupted).run()
 
 
 def look_up(job: Job) -> tuple[Prepared, Prior | None]:
@@ -127,6 +139,7 @@ class _Run:
     prior: Prior | None = None
     session: Session | None = None
     shared: SharedStudy | None = None
+    seeds_from: Callable[[Study], bool] = lambda _: True
     interrupted: threading.Event = field(default_factory=threading.Event)
     known: Trials = field(default_factory=Trials)
     study: Study = field(init=False)
@@ -148,7 +161,8 @@ class _Run:
         """Runs to the end or the first Ctrl-C; KeyboardInterrupt if workers still start then."""
         study = self._resume() if self.prepared.job.resume else None
         if study is None and self.prepared.job.warm_start:
-            self.seeds = nearby(self.store, self.prepared.info, self.prepared.space)
+            info, space = self.prepared.info, self.prepared.space
+            self.seeds = nearby(self.store, info, space, takes=self.seeds_from)
         self.started = time.monotonic()
         with interrupts(self._stop):  # Ray does not survive an exception while it starts
             shared, self.session = self.session, self.session or self._open_session()
@@ -192,7 +206,8 @@ class _Run:
     def _executor(self, problem: Problem) -> Executor:
         job = self.prepared.job
         if job.ray == SERIAL:
-            return SerialExecutor(problem)
+            with _ONE_READS:
+                return SerialExecutor(problem)
         return RayExecutor(
             problem,
             timeout_s=job.timeout_s,
@@ -273,7 +288,15 @@ class _Run:
         if not done:
             return
         host_s = {SEARCHED: self.elapsed_s()}
-        done = [(c, dataclasses.replace(m, host_s={**m.host_s, **host_s})) for c, m in done]
+        done = [
+            (
+                config,
+                dataclasses.replace(
+                    m, host_s={**m.host_s, **host_s}, figures={**m.figures, ASKED: m.number}
+                ),
+            )
+            for config, m in done
+        ]
         self.known.learn(self.store.append(self.study.id, done))
         self.measured += len(done)
         self._report()
