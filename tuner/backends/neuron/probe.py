@@ -1,0 +1,311 @@
+"""What of AWS's Neuron software and hardware this machine has.
+
+Nothing of it is imported here: every package is asked for in a child process of the interpreter
+that is to use it, which may be another environment's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tuner.backends.neuron import probe_child
+from tuner.backends.neuron.placeholders import numbers, placeholder
+
+__all__ = ["NEURON", "PRODUCT_NAME", "Package", "Probed", "ask", "family_of", "probe"]
+
+NEURON = Path("/opt/aws/neuron")
+"""Where AWS's tools and runtime are installed."""
+PRODUCT_NAME = Path("/sys/devices/virtual/dmi/id/product_name")
+DEADLINE_S = 120.0
+TOOL_DEADLINE_S = 30.0
+MAX_SAID = 300
+MAX_ANSWER = 1 << 20
+NOT_STARTED = 127
+FIRST_WITHOUT_BETA1 = (2, 24)
+"""Of neuronx-cc: SDK 2.28 (2.23) is the last on which Beta-1 kernels are safe."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that an interpreter has.
+
+    Attributes:
+        name: The distribution, e.g. "neuronx-cc".
+        version: Its version; empty where the interpreter could not be asked.
+        python: The interpreter.
+        problem: Why it cannot be used, in one line; empty where it can.
+    """
+
+    name: str
+    version: str
+    python: str
+    problem: str = ""
+
+    def __str__(self) -> str:
+        version = f" {self.version}" if self.version else ""
+        return f"{self.name}{version} of {self.python}"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What there is; None for a package that is not installed.
+
+    Attributes:
+        nki: The compiler's front end.
+        neuronx_cc: The code generator that `nki` needs.
+        nrtpy: Times a compiled kernel.
+        spike: Times one too; the older package of the same shape.
+        beta1: `neuronxcc.nki.benchmark` of SDK 2.28 and before, by the version of neuronx-cc.
+        placeholders: Placeholders of the public index under further names.
+        explorer: Path of neuron-explorer, else of neuron-profile.
+        cores: NeuronCores, as many as the driver counts: fewer with a larger LNC.
+        cores_problem: Why they cannot be counted; empty where they can, or there is no tool.
+        family: Of the instance, e.g. "trn2"; None on other machines.
+        runtime_library: Path of libnrt.
+    """
+
+    nki: Package | None
+    neuronx_cc: Package | None
+    nrtpy: Package | None
+    spike: Package | None
+    beta1: Package | None
+    placeholders: tuple[Package, ...] = ()
+    explorer: str | None = None
+    cores: int = 0
+    cores_problem: str = ""
+    family: str | None = None
+    runtime_library: str | None = None
+
+
+def probe(
+    nki_python: str | None = None,
+    nrtpy_python: str | None = None,
+    beta1_python: str | None = None,
+    neuron: Path | None = None,
+    product_name: Path | None = None,
+) -> Probed:
+    """Looks at the machine once a process; takes seconds where packages are installed.
+
+    Args:
+        nki_python: The interpreter with `nki`; None is this one.
+        nrtpy_python: The one with `nrtpy` or `spike`; None is that with `nki`.
+        beta1_python: The one with `neuronxcc.nki`; None is that with `nki`.
+        neuron: Where AWS's tools are; default `NEURON`, then the PATH.
+        product_name: The file that names the instance type; default `PRODUCT_NAME`.
+    """
+    nki = _interpreter(nki_python)
+    return _probe(
+        nki,
+        _interpreter(nrtpy_python) if nrtpy_python else nki,
+        _interpreter(beta1_python) if beta1_python else nki,
+        neuron or NEURON,
+        product_name or PRODUCT_NAME,
+    )
+
+
+def _interpreter(name: str | None) -> str:
+    """Returns a program as a path that holds in any folder; `name` itself where there is none."""
+    found = shutil.which(name or sys.executable)
+    return str(Path(found).absolute()) if found else str(name)
+
+
+@cache
+def _probe(nki: str, nrtpy: str, beta1: str, neuron: Path, product_name: Path) -> Probed:
+    others = [ask(nki, name, name) for name in ("libneuronxla", "nkipy")]
+    cores, problem = _cores(neuron)
+    return Probed(
+        nki=ask(nki, "nki", "nki", "jit"),
+        neuronx_cc=ask(nki, "neuronx-cc", "neuronxcc"),
+        nrtpy=ask(nrtpy, "nrtpy", "nrtpy", "NrtpyModel"),
+        spike=ask(nrtpy, "spike", "spike", "SpikeModel"),
+        beta1=_beta1(beta1),
+        placeholders=tuple(
+            p for p in others if p is not None and placeholder(p.name, p.version, p.problem)
+        ),
+        explorer=_tool(neuron, "neuron-explorer") or _tool(neuron, "neuron-profile"),
+        cores=cores,
+        cores_problem=problem,
+        family=family_of(product_name),
+        runtime_library=_library(neuron),
+    )
+
+
+def ask(
+    python: str,
+    distribution: str,
+    module: str,
+    attribute: str = "__name__",
+    deadline_s: float = DEADLINE_S,
+) -> Package | None:
+    """Asks an interpreter for a package; None where it is not installed.
+
+    Args:
+        python: The interpreter.
+        distribution: The package's name, e.g. "neuronx-cc".
+        module: What is imported, e.g. "neuronxcc".
+        attribute: What it must have to be of use.
+        deadline_s: Seconds that this may take.
+    """
+    with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name:
+        folder = Path(name)
+        script = folder / "probe_child.py"
+        shutil.copyfile(probe_child.__file__, script)  # else its neighbours could be imported
+        command = [python, str(script), distribution, module, attribute]
+        ended = _run(command, deadline_s=deadline_s, folder=folder)
+        answer = _answer(folder / "answer.json")
+    failed = "" if (ended.ended, ended.code) == ("exit", 0) else _told(ended, deadline_s)
+    return _package(distribution, python, f"{module}.{attribute}", answer, failed)
+
+
+def _package(
+    name: str, python: str, wanted: str, answer: dict[str, Any], failed: str
+) -> Package | None:
+    """Judges what a child wrote."""
+    if "version" not in answer:
+        return Package(name, "", python, f"cannot be asked: {failed or 'ended without an answer'}")
+    version = answer["version"]
+    if version is None:
+        return None
+    error = " ".join(str(answer.get("error", "")).split())
+    problem = placeholder(name, version, error)
+    if not problem and error:
+        problem = f"cannot be imported: {error[:MAX_SAID]}"
+    elif not problem and not answer.get("imported"):
+        problem = f"its import does not return: {failed or 'ended without an answer'}"
+    elif not problem and not answer.get("has"):
+        problem = f"has no {wanted}"
+    return Package(name, str(version), python, problem)
+
+
+def _beta1(python: str) -> Package | None:
+    found = ask(python, "neuronx-cc", "neuronxcc.nki", "benchmark")
+    if found is None or placeholder(found.name, found.version):
+        return found
+    if numbers(found.version) < FIRST_WITHOUT_BETA1:
+        return found
+    last = "the last one whose neuronxcc.nki is to be relied on is 2.23 (SDK 2.28)"
+    return replace(found, problem=f"too new for Beta-1 kernels: {last}")
+
+
+def family_of(product_name: Path) -> str | None:
+    """Returns the family of this instance, e.g. "trn2" of a trn2.48xlarge; None for no Neuron."""
+    found = re.match(r"(?:trn|inf)\d+", _text(product_name))
+    return found[0] if found else None
+
+
+def _cores(neuron: Path) -> tuple[int, str]:
+    """Returns the number of cores, and why they cannot be counted."""
+    tool = _tool(neuron, "neuron-ls")
+    if tool is None:
+        return 0, ""
+    with tempfile.TemporaryDirectory(prefix="nki-tuner-") as folder:
+        ended = _run([tool, "--json-output"], deadline_s=TOOL_DEADLINE_S, folder=Path(folder))
+    if (ended.ended, ended.code) != ("exit", 0):
+        return 0, f"{tool}: {_told(ended, TOOL_DEADLINE_S)}"
+    try:
+        devices = json.loads(ended.stdout)
+        return sum(int(device["nc_count"]) for device in devices), ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0, f"{tool}: its output is not a list of devices with nc_count"
+
+
+def _tool(neuron: Path, name: str) -> str | None:
+    return shutil.which(name, path=str(neuron / "bin")) or shutil.which(name)
+
+
+def _library(neuron: Path) -> str | None:
+    paths = [neuron / "lib" / name for name in ("libnrt.so.1", "libnrt.so")]
+    return next((str(path) for path in paths if path.is_file()), None)
+
+
+def _text(path: Path) -> str:
+    """Returns the beginning of a file; empty where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_ANSWER)
+    except OSError:
+        return ""
+
+
+def _answer(path: Path) -> dict[str, Any]:
+    try:
+        answer = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _told(ended: _Finished, deadline_s: float) -> str:
+    """Says in a line how a program ended, with the end of what it wrote."""
+    said = " ".join(ended.stderr.split())
+    tail = f": {'... ' * (len(said) > MAX_SAID)}{said[-MAX_SAID:]}" if said else ""
+    if ended.ended == "timeout":
+        return f"no answer within {deadline_s:g} s{tail}"
+    if ended.ended == "signal":
+        return f"killed by {signal_name(ended.code or 0)}{tail}"
+    if ended.code == NOT_STARTED and said:
+        return said
+    return f"exit code {ended.code}{tail}"
+
+
+def signal_name(number: int) -> str:
+    """Returns a signal's name, e.g. "SIGSEGV" for 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@dataclass(frozen=True)
+class _Finished:
+    ended: str
+    code: int | None
+    stderr: str
+    stdout: str
+
+
+def _run(command: Sequence[str], *, deadline_s: float, folder: Path) -> _Finished:
+    """Runs a program in a process group of its own, which is killed at the deadline."""
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        return _Finished("exit", NOT_STARTED, error.strerror or str(error), "")
+    try:
+        out, err = child.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        _end(child)
+        out, err = child.communicate()
+        return _Finished("timeout", None, err, out)
+    except BaseException:
+        _end(child)
+        raise
+    if child.returncode < 0:
+        return _Finished("signal", -child.returncode, err, out)
+    return _Finished("exit", child.returncode, err, out)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)  # it is the leader of its group
