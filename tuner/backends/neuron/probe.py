@@ -34,6 +34,7 @@ TOOL_DEADLINE_S = 30.0
 MAX_SAID = 300
 MAX_ANSWER = 1 << 20
 NOT_STARTED = 127
+NO_TOOL = "neuron-ls is not installed (aws-neuronx-tools)"
 FIRST_WITHOUT_BETA1 = (2, 24)
 """Of neuronx-cc: SDK 2.28 (2.23) is the last on which Beta-1 kernels are safe."""
 
@@ -72,7 +73,7 @@ class Probed:
         placeholders: Placeholders of the public index under further names.
         explorer: Path of neuron-explorer, else of neuron-profile.
         cores: NeuronCores, as many as the driver counts: fewer with a larger LNC.
-        cores_problem: Why they cannot be counted; empty where they can, or there is no tool.
+        cores_problem: Why there are none; empty where there are.
         family: Of the instance, e.g. "trn2"; None on other machines.
         runtime_library: Path of libnrt.
     """
@@ -85,7 +86,7 @@ class Probed:
     placeholders: tuple[Package, ...] = ()
     explorer: str | None = None
     cores: int = 0
-    cores_problem: str = ""
+    cores_problem: str = NO_TOOL
     family: str | None = None
     runtime_library: str | None = None
 
@@ -207,19 +208,20 @@ def family_of(product_name: Path) -> str | None:
 
 
 def _cores(neuron: Path) -> tuple[int, str]:
-    """Returns the number of cores, and why they cannot be counted."""
+    """Returns the number of cores, and why there are none."""
     tool = _tool(neuron, "neuron-ls")
     if tool is None:
-        return 0, ""
+        return 0, NO_TOOL
     with tempfile.TemporaryDirectory(prefix="nki-tuner-") as folder:
         ended = _run([tool, "--json-output"], deadline_s=TOOL_DEADLINE_S, folder=Path(folder))
     if (ended.ended, ended.code) != ("exit", 0):
         return 0, f"{tool}: {_told(ended, TOOL_DEADLINE_S)}"
     try:
         devices = json.loads(ended.stdout)
-        return sum(int(device["nc_count"]) for device in devices), ""
+        cores = sum(int(device["nc_count"]) for device in devices)
     except (ValueError, TypeError, KeyError, RecursionError):
         return 0, f"{tool}: its output is not a list of devices with nc_count"
+    return cores, "" if cores else f"{tool} lists none"
 
 
 def _tool(neuron: Path, name: str) -> str | None:
