@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+
+import pytest
+
+from tuner.backends.neuron import probe as probing
 
 PLACEHOLDER = 'raise ImportError("WRONG PACKAGE: this is not the package\\nthat you want")\n'
 
@@ -43,3 +48,14 @@ def write_sdk(folder: Path) -> Path:
     write_package(folder, "neuronx-cc", "2.27.5334.0+abc", "neuronxcc.nki", "benchmark = None\n")
     write_package(folder, "nrtpy", "2.34.10", "nrtpy", "NrtpyModel = None\n")
     return folder
+
+
+def write_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, product: str = "trn2.48xlarge", cores: int = 8
+) -> None:
+    """Makes this machine, for this process, one of AWS's with so many cores."""
+    devices = json.dumps([{"neuron_device": 0, "nc_count": cores}])
+    write_program(folder / "neuron" / "bin" / "neuron-ls", f"echo '{devices}'")
+    (folder / "product_name").write_text(f"{product}\n")
+    monkeypatch.setattr(probing, "NEURON", folder / "neuron")
+    monkeypatch.setattr(probing, "PRODUCT_NAME", folder / "product_name")

@@ -24,7 +24,16 @@ from typing import Any
 from tuner.backends.neuron import probe_child
 from tuner.backends.neuron.placeholders import numbers, placeholder
 
-__all__ = ["NEURON", "PRODUCT_NAME", "Package", "Probed", "ask", "family_of", "probe"]
+__all__ = [
+    "NEURON",
+    "PRODUCT_NAME",
+    "Package",
+    "Probed",
+    "ask",
+    "family_of",
+    "interpreter",
+    "probe",
+]
 
 NEURON = Path("/opt/aws/neuron")
 """Where AWS's tools and runtime are installed."""
@@ -107,17 +116,17 @@ def probe(
         neuron: Where AWS's tools are; default `NEURON`, then the PATH.
         product_name: The file that names the instance type; default `PRODUCT_NAME`.
     """
-    nki = _interpreter(nki_python)
+    nki = interpreter(nki_python)
     return _probe(
         nki,
-        _interpreter(nrtpy_python) if nrtpy_python else nki,
-        _interpreter(beta1_python) if beta1_python else nki,
+        interpreter(nrtpy_python) if nrtpy_python else nki,
+        interpreter(beta1_python) if beta1_python else nki,
         neuron or NEURON,
         product_name or PRODUCT_NAME,
     )
 
 
-def _interpreter(name: str | None) -> str:
+def interpreter(name: str | None) -> str:
     """Returns a program as a path that holds in any folder; `name` itself where there is none."""
     found = shutil.which(name or sys.executable)
     return str(Path(found).absolute()) if found else str(name)
