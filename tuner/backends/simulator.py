@@ -15,7 +15,7 @@ import msgspec
 from tuner.backends.base import Candidate, Capabilities, Mismatch, Problem
 from tuner.backends.checking import called, compare, random_values
 from tuner.kernel import LoadedKernel, load_kernel
-from tuner.neuroncore import ON_OVERFLOW, Device, Policy, policy
+from tuner.neuroncore import ON_OVERFLOW, Device, Policy, device, policy
 from tuner.neuroncore.bound import lower_bound_us
 from tuner.neuroncore.compiler.building import Built, build
 from tuner.neuroncore.heap import keep_freed_memory
@@ -30,7 +30,7 @@ from tuner.nki.tensors.tensor import NkiTensor
 from tuner.runtime.errors import TunerError, unknown
 from tuner.space import Argument
 
-__all__ = ["SimulatorBackend"]
+__all__ = ["SimulatorBackend", "warm"]
 
 BATCH = 4
 
@@ -217,6 +217,11 @@ class SimulatorBackend:
     def capabilities(self) -> Capabilities:
         """Simulated times; several short candidates at a time."""
         return Capabilities("simulated", BATCH)
+
+
+def warm() -> None:
+    """Compiles the simulator, or loads it from the cache, in this process."""
+    _compile_simulator(device("trn2"), policy("nki"))
 
 
 def _compile_simulator(core: Device, chosen: Policy) -> None:

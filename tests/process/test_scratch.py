@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tuner.process import Scratch
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_is_private_and_goes_when_closed() -> None:
+    scratch = Scratch()
+    assert scratch.path.stat().st_mode & 0o777 == 0o700
+    (scratch.path / "file").write_text("x")
+    scratch.close()
+    scratch.close()
+    assert not scratch.path.exists()
+
+
+def test_folders_that_somebody_holds_stay() -> None:
+    first, second = Scratch(), Scratch()
+    assert first.path.is_dir()
+    first.close()
+    second.close()
+
+
+def test_folders_of_the_dead_go_when_the_next_one_is_made(folder: Path) -> None:
+    dead = folder / "nki-tuner-dead"
+    (dead / "1").mkdir(parents=True)
+    (dead / "owner.lock").touch()
+    (folder / "nki-tuner-new").mkdir()
+    (folder / "of-others").mkdir()
+    Scratch().close()
+    assert sorted(path.name for path in folder.iterdir()) == ["nki-tuner-new", "of-others"]
+
+
+def test_a_link_with_such_a_name_is_left_alone(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    precious = tmp_path_factory.mktemp("precious")
+    (precious / "owner.lock").touch()
+    (folder / "nki-tuner-link").symlink_to(precious)
+    Scratch().close()
+    assert (precious / "owner.lock").exists()

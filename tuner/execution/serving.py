@@ -1,0 +1,63 @@
+"""Answers candidates in an isolated child: problems and candidates come in, measurements go out.
+
+What comes from the driver is its own and unpickled. What goes back was made beside a kernel's code,
+so it is data: MessagePack, checked by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tuner.backends import Measurement, Problem, evaluate, load_backend
+
+__all__ = ["load", "read_answer", "warm", "write_answer"]
+
+SIMULATOR = "tuner.backends.simulator"
+
+
+def warm(preload: Sequence[str]) -> None:
+    """Does once, in the guard, what every child would do at its first candidate."""
+    if SIMULATOR in preload:
+        from tuner.backends.simulator import warm as warm_simulator
+
+        warm_simulator()
+
+
+def load(problem: bytes) -> Callable[[int, bytes, Callable[[str], None]], bytes]:
+    """Loads a problem and returns what answers its candidates.
+
+    Raises:
+        TunerError: The kernel's file cannot be loaded.
+    """
+    given: Problem = pickle.loads(problem)
+    backend = load_backend(given)
+
+    def answer(_: int, candidate: bytes, begins: Callable[[str], None]) -> bytes:
+        return write_answer(evaluate(backend, pickle.loads(candidate), begins))
+
+    return answer
+
+
+def write_answer(measurement: Measurement) -> bytes:
+    """Returns a measurement as bytes."""
+    return msgspec.msgpack.encode(measurement, enc_hook=_plain)
+
+
+def read_answer(answer: bytes) -> Measurement:
+    """Returns the measurement of what a child answered.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return msgspec.msgpack.decode(answer, type=Measurement)
+
+
+def _plain(value: object) -> object:
+    """Numbers of numpy among the figures."""
+    item = getattr(value, "item", None)
+    if item is None:
+        raise TypeError(f"{type(value).__name__} is no data")
+    return item()

@@ -1,0 +1,7 @@
+"""Child processes: in a group of their own, within limits, and gone when their parent is."""
+
+from tuner.process.running import Finished, run
+from tuner.process.scratch import Scratch
+from tuner.process.worker import Failure, Worker
+
+__all__ = ["Failure", "Finished", "Scratch", "Worker", "run"]
