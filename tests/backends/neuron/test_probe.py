@@ -121,7 +121,7 @@ def _alive(pid: str) -> bool:
 @pytest.mark.parametrize(
     ("python", "problem"),
     [
-        ("/no/such/python", "cannot be asked: No such file or directory"),
+        ("/no/such/python", "cannot be asked: No such file or directory: '/no/such/python'"),
         ("/bin/false", "cannot be asked: exit code 1"),
         ("/bin/true", "cannot be asked: ended without an answer"),
     ],
@@ -168,15 +168,13 @@ def test_cores_are_those_of_neuron_ls(
 def test_tools_are_aws_own_before_those_of_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = write_python(tmp_path)
     bins = [tmp_path / "neuron" / "bin", tmp_path / "other"]
     monkeypatch.setenv("PATH", f"{bins[1]}:/usr/bin:/bin")
 
     def explorer() -> str | None:
-        again = write_python(tmp_path, name=f"python-{time.monotonic_ns()}")  # looks anew
-        return probed(tmp_path, again).explorer
+        return probed(tmp_path, f"/no/python-{time.monotonic_ns()}").explorer  # looks anew
 
-    assert probed(tmp_path, python).explorer is None
+    assert explorer() is None
     in_order = [(1, "neuron-profile"), (0, "neuron-profile"), (1, "neuron-explorer")]
     for place, name in [*in_order, (0, "neuron-explorer")]:
         tool = write_program(bins[place] / name, "exit 0")

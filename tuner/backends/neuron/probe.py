@@ -6,13 +6,10 @@ that is to use it, which may be another environment's.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +20,7 @@ from typing import Any
 
 from tuner.backends.neuron import probe_child
 from tuner.backends.neuron.placeholders import numbers, placeholder
+from tuner.process import Finished, run
 
 __all__ = [
     "NEURON",
@@ -37,6 +35,7 @@ __all__ = [
 
 NEURON = Path("/opt/aws/neuron")
 """Where AWS's tools and runtime are installed."""
+NAMES = ("nki", "neuronx-cc", "nrtpy", "spike", "libneuronxla", "nkipy")
 PRODUCT_NAME = Path("/sys/devices/virtual/dmi/id/product_name")
 DEADLINE_S = 120.0
 TOOL_DEADLINE_S = 30.0
@@ -134,17 +133,16 @@ def interpreter(name: str | None) -> str:
 
 @cache
 def _probe(nki: str, nrtpy: str, beta1: str, neuron: Path, product_name: Path) -> Probed:
-    others = [ask(nki, name, name) for name in ("libneuronxla", "nkipy")]
+    listed = {python: _Listed(python) for python in {nki, nrtpy, beta1}}
+    compiler, others = listed[nki], [listed[nki].bare(name) for name in ("libneuronxla", "nkipy")]
     cores, problem = _cores(neuron)
     return Probed(
-        nki=ask(nki, "nki", "nki", "jit"),
-        neuronx_cc=ask(nki, "neuronx-cc", "neuronxcc"),
-        nrtpy=ask(nrtpy, "nrtpy", "nrtpy", "NrtpyModel"),
-        spike=ask(nrtpy, "spike", "spike", "SpikeModel"),
-        beta1=_beta1(beta1),
-        placeholders=tuple(
-            p for p in others if p is not None and placeholder(p.name, p.version, p.problem)
-        ),
+        nki=compiler.package("nki", "nki", "jit"),
+        neuronx_cc=compiler.package("neuronx-cc", "neuronxcc"),
+        nrtpy=listed[nrtpy].package("nrtpy", "nrtpy", "NrtpyModel"),
+        spike=listed[nrtpy].package("spike", "spike", "SpikeModel"),
+        beta1=_beta1(listed[beta1]),
+        placeholders=tuple(p for p in others if p is not None and p.version and p.problem),
         explorer=_tool(neuron, "neuron-explorer") or _tool(neuron, "neuron-profile"),
         cores=cores,
         cores_problem=problem,
@@ -155,7 +153,7 @@ def _probe(nki: str, nrtpy: str, beta1: str, neuron: Path, product_name: Path) -
 
 def ask(
     python: str,
-    distribution: str,
+    name: str,
     module: str,
     attribute: str = "__name__",
     deadline_s: float = DEADLINE_S,
@@ -164,48 +162,73 @@ def ask(
 
     Args:
         python: The interpreter.
-        distribution: The package's name, e.g. "neuronx-cc".
+        name: The distribution, e.g. "neuronx-cc".
         module: What is imported, e.g. "neuronxcc".
         attribute: What it must have to be of use.
-        deadline_s: Seconds that this may take.
+        deadline_s: Seconds that its import may take.
     """
+    return _Listed(python, (name,)).package(name, module, attribute, deadline_s)
+
+
+class _Listed:
+    """The packages that an interpreter has, by name; nothing is imported for that."""
+
+    def __init__(self, python: str, names: Sequence[str] = NAMES) -> None:
+        self._python = python
+        answer, failed = _child(python, ["versions", *names], DEADLINE_S)
+        self._versions = answer.get("versions", {})
+        self._problem = "" if "versions" in answer else f"cannot be asked: {failed}"
+
+    def bare(self, name: str) -> Package | None:
+        """Returns a package that is not tried, though known where it is a placeholder."""
+        if self._problem:
+            return Package(name, "", self._python, self._problem)
+        if name not in self._versions:
+            return None
+        version = str(self._versions[name])
+        return Package(name, version, self._python, placeholder(name, version))
+
+    def package(
+        self,
+        name: str,
+        module: str,
+        attribute: str = "__name__",
+        deadline_s: float = DEADLINE_S,
+    ) -> Package | None:
+        """Returns a package, as `ask` does."""
+        bare = self.bare(name)
+        if bare is None or bare.problem:
+            return bare
+        answer, failed = _child(self._python, ["import", module, attribute], deadline_s)
+        error = " ".join(str(answer.get("error", "")).split())
+        problem = placeholder(name, bare.version, error)
+        if "error" not in answer:
+            problem = f"its import does not return: {failed}"
+        elif error and not problem:
+            problem = f"cannot be imported: {error[:MAX_SAID]}"
+        elif not error and not answer.get("has"):
+            problem = f"has no {module}.{attribute}"
+        return replace(bare, problem=problem)
+
+
+def _child(python: str, words: list[str], deadline_s: float) -> tuple[dict[str, Any], str]:
+    """Returns the answer of a child of an interpreter, and how it ended where there is none."""
     with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name:
         folder = Path(name)
         script = folder / "probe_child.py"
         shutil.copyfile(probe_child.__file__, script)  # else its neighbours could be imported
-        command = [python, str(script), distribution, module, attribute]
-        ended = _run(command, deadline_s=deadline_s, folder=folder)
+        ended = run([python, str(script), *words], deadline_s=deadline_s, folder=folder)
         answer = _answer(folder / "answer.json")
-    failed = "" if (ended.ended, ended.code) == ("exit", 0) else _told(ended, deadline_s)
-    return _package(distribution, python, f"{module}.{attribute}", answer, failed)
+    ok = (ended.ended, ended.code) == ("exit", 0)
+    return answer, "ended without an answer" if ok else _told(ended, deadline_s)
 
 
-def _package(
-    name: str, python: str, wanted: str, answer: dict[str, Any], failed: str
-) -> Package | None:
-    """Judges what a child wrote."""
-    if "version" not in answer:
-        return Package(name, "", python, f"cannot be asked: {failed or 'ended without an answer'}")
-    version = answer["version"]
-    if version is None:
-        return None
-    error = " ".join(str(answer.get("error", "")).split())
-    problem = placeholder(name, version, error)
-    if not problem and error:
-        problem = f"cannot be imported: {error[:MAX_SAID]}"
-    elif not problem and not answer.get("imported"):
-        problem = f"its import does not return: {failed or 'ended without an answer'}"
-    elif not problem and not answer.get("has"):
-        problem = f"has no {wanted}"
-    return Package(name, str(version), python, problem)
-
-
-def _beta1(python: str) -> Package | None:
-    found = ask(python, "neuronx-cc", "neuronxcc.nki", "benchmark")
-    if found is None or placeholder(found.name, found.version):
+def _beta1(listed: _Listed) -> Package | None:
+    found = listed.bare("neuronx-cc")
+    if found is None or found.problem:
         return found
     if numbers(found.version) < FIRST_WITHOUT_BETA1:
-        return found
+        return listed.package("neuronx-cc", "neuronxcc.nki", "benchmark")
     last = "the last one whose neuronxcc.nki is to be relied on is 2.23 (SDK 2.28)"
     return replace(found, problem=f"too new for Beta-1 kernels: {last}")
 
@@ -222,7 +245,7 @@ def _cores(neuron: Path) -> tuple[int, str]:
     if tool is None:
         return 0, NO_TOOL
     with tempfile.TemporaryDirectory(prefix="nki-tuner-") as folder:
-        ended = _run([tool, "--json-output"], deadline_s=TOOL_DEADLINE_S, folder=Path(folder))
+        ended = run([tool, "--json-output"], deadline_s=TOOL_DEADLINE_S, folder=Path(folder))
     if (ended.ended, ended.code) != ("exit", 0):
         return 0, f"{tool}: {_told(ended, TOOL_DEADLINE_S)}"
     try:
@@ -259,7 +282,7 @@ def _answer(path: Path) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _told(ended: _Finished, deadline_s: float) -> str:
+def _told(ended: Finished, deadline_s: float) -> str:
     """Says in a line how a program ended, with the end of what it wrote."""
     said = " ".join(ended.stderr.split())
     tail = f": {'... ' * (len(said) > MAX_SAID)}{said[-MAX_SAID:]}" if said else ""
@@ -268,7 +291,7 @@ def _told(ended: _Finished, deadline_s: float) -> str:
     if ended.ended == "signal":
         return f"killed by {signal_name(ended.code or 0)}{tail}"
     if ended.code == NOT_STARTED and said:
-        return said
+        return re.sub(r"^\w+: \[Errno \d+\] ", "", said)
     return f"exit code {ended.code}{tail}"
 
 
@@ -278,45 +301,3 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-@dataclass(frozen=True)
-class _Finished:
-    ended: str
-    code: int | None
-    stderr: str
-    stdout: str
-
-
-def _run(command: Sequence[str], *, deadline_s: float, folder: Path) -> _Finished:
-    """Runs a program in a process group of its own, which is killed at the deadline."""
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            start_new_session=True,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        return _Finished("exit", NOT_STARTED, error.strerror or str(error), "")
-    try:
-        out, err = child.communicate(timeout=deadline_s)
-    except subprocess.TimeoutExpired:
-        _end(child)
-        out, err = child.communicate()
-        return _Finished("timeout", None, err, out)
-    except BaseException:
-        _end(child)
-        raise
-    if child.returncode < 0:
-        return _Finished("signal", -child.returncode, err, out)
-    return _Finished("exit", child.returncode, err, out)
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)  # it is the leader of its group
