@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.backends.neuron.packages import write_machine, write_package, write_python, write_sdk
-from tuner.job import Job
+from tests.backends.neuron.packages import (
+    PLACEHOLDER,
+    write_machine,
+    write_package,
+    write_python,
+    write_sdk,
+)
+from tuner.job import Job, prepare
 from tuner.job.neuron import neuron_options
 from tuner.job.settings import NEURON_OPTIONS
-from tuner.neuroncore import device
 from tuner.runtime.errors import TunerError
 
 SHAPE = "M=256,K=512,N=1024"
@@ -25,9 +30,11 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return write_python(tmp_path, write_sdk(tmp_path / "packages"))
 
 
-def options(backend: str = "neuron", name: str = "trn2", **settings: Any) -> dict[str, Any]:
-    job = Job("matmul", SHAPE, device=name, backend=backend, **settings)
-    return neuron_options(job, device(name))
+def refused(**settings: Any) -> str:
+    with pytest.raises(TunerError) as error:
+        prepare(Job("matmul", SHAPE, backend="neuron", **settings))
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_the_defaults_are_those_of_a_job() -> None:
@@ -35,46 +42,48 @@ def test_the_defaults_are_those_of_a_job() -> None:
     assert {name: defaults[name] for name in NEURON_OPTIONS} == NEURON_OPTIONS
 
 
-def test_other_backends_get_none() -> None:
-    assert options("simulator") == {}
-
-
-def test_the_way_of_timing_is_settled_on_this_machine(python: str) -> None:
-    expected = {**NEURON_OPTIONS, "nki_python": python, "timing": "nrtpy", "lnc": 2}
-    assert options(nki_python=python, lnc=2, ray="serial") == expected
+def test_studies_of_other_backends_have_none_of_them() -> None:
+    prepared = prepare(Job("matmul", SHAPE))
+    assert not set(NEURON_OPTIONS) & set(prepared.problem.options)
+    assert "python" not in prepared.info.command
 
 
 def test_interpreters_are_paths_that_hold_in_any_folder(
-    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    python = write_python(tmp_path)
     monkeypatch.chdir(tmp_path)
-    found = options(nki_python="./python", nrtpy_python="python3", ray="10.0.0.1:6379")
-    assert found["nki_python"] == python
-    assert Path(found["nrtpy_python"]).is_absolute()
-    assert found["beta1_python"] is None
-
-
-def test_of_a_cluster_nothing_is_settled_here() -> None:
-    assert options(ray="10.0.0.1:6379") == NEURON_OPTIONS
+    job = Job("matmul", SHAPE, backend="neuron", nki_python="./python", nrtpy_python="python3")
+    options = neuron_options(job)
+    assert options["nki_python"] == python
+    assert Path(options["nrtpy_python"]).is_absolute()
+    assert options["beta1_python"] is None
 
 
 @pytest.mark.parametrize("name", ["trn1", "trn3"])
 def test_a_device_of_another_machine_is_refused(python: str, name: str) -> None:
-    with pytest.raises(TunerError) as error:
-        options(name=name, nki_python=python)
-    assert str(error.value) == (
-        f"device {name} does not agree with this machine, of family trn2: use --device trn2"
-    )
+    told = refused(device=name, nki_python=python)
+    assert told.startswith(f"device {name}: this machine is trn2: ")
 
 
 def test_first_generation_machines_are_refused_with_the_new_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_machine(tmp_path, monkeypatch, "trn1.2xlarge")
-    new = write_python(tmp_path, write_sdk(tmp_path / "packages"))
-    with pytest.raises(TunerError, match=r"nki 0\.6\.0 does not support trn1: .* SDK 2\.28"):
-        options(name="trn1", nki_python=new)
-    write_package(tmp_path / "old", "neuronx-cc", "2.23.1", "neuronxcc.nki", "benchmark = 1\n")
-    old = write_python(tmp_path, tmp_path / "old", "old-python")
-    found = options(name="trn1", nki_python=new, beta1_python=old)
-    assert (found["timing"], found["beta1_python"]) == ("beta1", old)
+    python = write_python(tmp_path, write_sdk(tmp_path / "packages"))
+    told = refused(device="trn1", nki_python=python)
+    assert told.startswith("device trn1: nki 0.6.0 does not support trn1 and inf2 on hardware")
+    assert "SDK 2.28" in told
+
+
+def test_a_placeholder_is_told_before_what_is_missing_besides(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    write_package(packages, "nki", "0.0.1", "nki", PLACEHOLDER)
+    python = write_python(tmp_path, packages)
+    told = refused(nki_python=python)
+    assert told.startswith(f"nki 0.0.1 of {python}: a placeholder from the public package index; ")
+
+
+def test_nothing_can_be_timed_without_packages(tmp_path: Path) -> None:
+    told = refused(nki_python=write_python(tmp_path))
+    assert told.startswith("nothing here can time kernels: nrtpy is not installed; ")

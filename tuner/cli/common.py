@@ -186,8 +186,10 @@ def neuron_options(command: Command) -> Command:
         click.option(
             "--timing",
             cls=_NeuronOption,
-            help="nrtpy, spike, explorer or beta1; default: the first of them that can be used, "
-            "see `nki-tuner doctor`.",
+            default="auto",
+            show_default=True,
+            help="nrtpy, spike, explorer, beta1, or auto for the first of them that can be used "
+            "(`nki-tuner doctor` tells); nrtpy-host and spike-host take the host's clock.",
         ),
     ):
         command = option(command)

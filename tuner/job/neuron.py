@@ -1,41 +1,50 @@
-"""The settings of backend "neuron" that a job hands to it."""
+"""What a job hands to the neuron backend."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tuner.backends import NEURON, Problem
 from tuner.backends.neuron.probe import interpreter, probe
-from tuner.backends.neuron.routes import choose_route, mismatch
+from tuner.backends.neuron.settings import BETA1
 from tuner.execution import LOCAL
-from tuner.job.settings import NEURON, NEURON_OPTIONS, SERIAL, Job
-from tuner.neuroncore import Device
+from tuner.job.settings import NEURON_OPTIONS, SERIAL, Job
 from tuner.runtime.errors import TunerError
 
-__all__ = ["neuron_options"]
+__all__ = ["neuron_options", "pinned"]
 
 GENERATION_2 = "NeuronCore-v2"
+_PYTHONS = ("nki_python", "nrtpy_python", "beta1_python")
 
 
-def neuron_options(job: Job, core: Device) -> dict[str, Any]:
-    """Returns the options of a problem that only backend "neuron" has; none of another backend.
+def neuron_options(job: Job) -> dict[str, Any]:
+    """Returns the options of a problem that only the neuron backend has; none of another backend.
 
-    Interpreters become paths that hold in any folder. Of a job on this machine the way of timing is
-    settled here; on a cluster the driver's machine says nothing of it.
-
-    Raises:
-        TunerError: The job is for this machine, and its kernels cannot be timed here.
+    Interpreters become paths that hold in any folder.
     """
     if job.backend != NEURON:
         return {}
     options = {name: getattr(job, name) for name in NEURON_OPTIONS}
-    for name in ("nki_python", "nrtpy_python", "beta1_python"):
+    for name in _PYTHONS:
         options[name] = options[name] and interpreter(options[name])
-    if job.lnc > 1 and core.core == GENERATION_2:
-        raise TunerError(f"lnc={job.lnc}: {core.name} has no logical cores of several; expected 1")
-    if job.ray in (LOCAL, SERIAL):
-        probed = probe(options["nki_python"], options["nrtpy_python"], options["beta1_python"])
-        other = mismatch(core.name, core.core, probed)
-        if other:
-            raise TunerError(other)
-        options["timing"] = choose_route(probed, job.timing)
-    return options
+    return {**options, "timeout_s": job.timeout_s}
+
+
+def pinned(job: Job, problem: Problem) -> Problem:
+    """Returns a problem that says what is installed here, which workers compare with what they
+    have; of another backend the problem itself.
+
+    Raises:
+        TunerError: What compiles or times is missing, or the device is not that of this machine.
+    """
+    if job.backend != NEURON:
+        return problem
+    if job.lnc > 1 and problem.core.core == GENERATION_2:
+        raise TunerError(f"lnc={job.lnc}: the cores of {problem.device} are not paired; expected 1")
+    probed = probe(*(problem.options[name] for name in _PYTHONS))
+    for package in (probed.nki, probed.neuronx_cc):
+        if package is not None and package.is_placeholder and job.timing != BETA1:
+            raise TunerError(f"{package}: {package.problem}")
+    from tuner.backends.neuron.backend import pinned as with_versions
+
+    return with_versions(problem, here=job.ray in (LOCAL, SERIAL))

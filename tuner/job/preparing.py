@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner.backends import REPLAY, Backend, Problem, make_backend, on_device
 from tuner.database import StudyInfo, table_kernel
-from tuner.job.neuron import neuron_options
+from tuner.job.neuron import neuron_options, pinned
 from tuner.job.settings import Job, other_options
 from tuner.kernel import read_kernel
 from tuner.neuroncore import device
@@ -72,9 +72,8 @@ def prepare(job: Job) -> Prepared:
     workload = definition.workload(sizes, job.dtype)
     core = device(job.device)
     space = SearchSpace(definition.rules, definition.scope(workload, core.facts()))
-    problem = _problem(
-        job, definition, definition.arguments(workload), definition.variants_of(workload)
-    )
+    arguments, variants = definition.arguments(workload), definition.variants_of(workload)
+    problem = pinned(job, _problem(job, definition, arguments, variants))
     backend = make_backend(problem)
     flops = definition.flops_of(workload)
     moved = definition.bytes_moved_at_least(workload)
@@ -129,7 +128,7 @@ def _problem(
             "cores_busy": job.cores_busy,
             "on_overflow": job.on_overflow,
             **noise_options(job),
-            **neuron_options(job, device(job.device)),
+            **neuron_options(job),
         },
     )
 

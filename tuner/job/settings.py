@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.backends.neuron.routes import TIMINGS
+from tuner.backends import NEURON
+from tuner.backends.neuron.settings import AUTO, TIMINGS
 from tuner.execution import LOCAL
 from tuner.runtime.errors import TunerError, unknown
 from tuner.search import DEFAULT, full_name
 
-__all__ = ["NEURON", "NEURON_OPTIONS", "SERIAL", "VERIFY", "Job", "option_words", "other_options"]
+__all__ = ["NEURON_OPTIONS", "SERIAL", "VERIFY", "Job", "option_words", "other_options"]
 
 SERIAL = "serial"
-NEURON = "neuron"
 VERIFY = ("none", "best", "all")
 MAX_REPEATS = 1000
 """More tell a median no better than anybody needs, and their statistics take longer than they."""
@@ -60,7 +60,8 @@ class Job:
             `nki`.
         beta1_python: Interpreter with `neuronxcc.nki`, of backend "neuron"; None is that with
             `nki`.
-        timing: How backend "neuron" times a kernel: one of `TIMINGS`; None takes the best.
+        timing: How backend "neuron" times a kernel: one of `TIMINGS`; "auto" takes the first of
+            them that can be used.
         lnc: Physical cores to a logical one, 1 or 2, of backend "neuron".
         exclusive_hbm: Leaves the neighbour of a timed core idle, which shares its HBM, of backend
             "neuron".
@@ -94,7 +95,7 @@ class Job:
     nki_python: str | None = None
     nrtpy_python: str | None = None
     beta1_python: str | None = None
-    timing: str | None = None
+    timing: str = AUTO
     lnc: int = 1
     exclusive_hbm: bool = False
 
@@ -134,7 +135,7 @@ class Job:
                 raise TunerError(f"{name} is an option of backend {NEURON}, not of {self.backend}")
         if self.lnc not in (1, 2):
             raise TunerError(f"lnc={self.lnc!r}: expected 1 or 2 cores to a logical one")
-        if self.timing is not None and self.timing not in TIMINGS:
+        if self.timing not in TIMINGS:
             raise unknown("timing", self.timing, TIMINGS)
 
 
@@ -142,7 +143,7 @@ NEURON_OPTIONS: dict[str, Any] = {
     "nki_python": None,
     "nrtpy_python": None,
     "beta1_python": None,
-    "timing": None,
+    "timing": AUTO,
     "lnc": 1,
     "exclusive_hbm": False,
 }

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["INDEX", "numbers", "placeholder"]
+__all__ = ["INDEX", "PLACEHOLDER", "numbers", "placeholder"]
 
 INDEX = "https://pip.repos.neuron.amazonaws.com"
 """AWS's own package index."""
+PLACEHOLDER = "a placeholder from the public package index"
 _ANNOUNCED = "WRONG PACKAGE"
 
 _IS_PLACEHOLDER: dict[str, Callable[[tuple[int, ...]], bool]] = {
@@ -43,6 +44,6 @@ def placeholder(name: str, version: str, error: str = "") -> str:
         return ""
     origin = _ORIGIN.get(name, f"AWS's Neuron package index ({INDEX})")
     return (
-        f"a placeholder from the public package index; the real {name} comes only from {origin}: "
-        "uninstall this one and follow AWS's set-up guide, or use the backend simulator"
+        f"{PLACEHOLDER}; the real {name} comes only from {origin}: uninstall this one and follow "
+        "AWS's set-up guide, or use the backend simulator"
     )

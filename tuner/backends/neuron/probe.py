@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.backends.neuron import probe_child
-from tuner.backends.neuron.placeholders import numbers, placeholder
+from tuner.backends.neuron.placeholders import PLACEHOLDER, numbers, placeholder
 from tuner.process import Finished, run
 
 __all__ = [
@@ -62,6 +62,11 @@ class Package:
     version: str
     python: str
     problem: str = ""
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether it is one of the public index."""
+        return self.problem.startswith(PLACEHOLDER)
 
     def __str__(self) -> str:
         version = f" {self.version}" if self.version else ""

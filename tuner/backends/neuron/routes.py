@@ -1,97 +1,123 @@
-"""The ways to time a compiled kernel on this machine, and what stands in the way of each."""
+"""How kernels are compiled, and whether that runs them too.
+
+The documented way is to call the kernel: that compiles it and runs it. What only compiles is
+private and moves from release to release. Nothing here could be tried with AWS's real packages.
+"""
 
 from __future__ import annotations
 
-from tuner.backends.neuron.placeholders import numbers
-from tuner.backends.neuron.probe import Package, Probed
-from tuner.runtime.errors import TunerError, unknown
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["TIMINGS", "choose_route", "mismatch", "routes"]
+from tuner.backends.base import CandidateError, Stage
+from tuner.backends.neuron.cache import key_of
+from tuner.backends.neuron.folders import private_folder, user_folder
 
-TIMINGS = ("nrtpy", "spike", "explorer", "beta1")
-"""The best first."""
+__all__ = ["DOCUMENTED", "HIDDEN", "PRIVATE", "TIMED_WITH", "Route", "choose_route", "stages"]
 
-_FAMILIES = {
-    "NeuronCore-v2": ("trn1", "inf2"),
-    "NeuronCore-v3": ("trn2",),
-    "NeuronCore-v4": ("trn3",),
+DOCUMENTED, HIDDEN = "documented", "hidden"
+PRIVATE = ("framework", "ncc_driver")
+TIMED_WITH = {"neuron_cores": 1.0}
+"""What Ray must give a worker that runs kernels."""
+_REASONS = {
+    "framework": "EXPERIMENTAL: a private interface of nki that only compiles",
+    "ncc_driver": "EXPERIMENTAL: a private interface of nki that only compiles",
+    HIDDEN: "the documented call, which compiles here and then finds no core",
 }
-_FIRST_GENERATION = ("trn1", "inf2")
-FIRST_WITHOUT_GEN2 = (0, 3)
 
 
-def routes(probed: Probed) -> dict[str, str]:
-    """Returns the ways to time a kernel and why each cannot be taken; empty for one that can."""
-    cores = "" if probed.cores else f"no NeuronCore: {probed.cores_problem}"
-    compiler = (
-        _no_package(probed.nki, "nki", "--nki-python")
-        or _no_package(probed.neuronx_cc, "neuronx-cc", "--nki-python")
-        or _too_old(probed)
-    )
-    needs = {
-        "nrtpy": compiler or _no_package(probed.nrtpy, "nrtpy", "--nrtpy-python"),
-        "spike": compiler or _no_package(probed.spike, "spike", "--nrtpy-python"),
-        "explorer": compiler or ("" if probed.explorer else _NO_EXPLORER),
-        "beta1": _no_package(probed.beta1, "neuronx-cc", "--beta1-python"),
-    }
-    return {name: needs[name] or cores for name in TIMINGS}
+@dataclass(frozen=True)
+class Route:
+    """A way to compile.
 
-
-def choose_route(probed: Probed, wanted: str | None = None) -> str:
-    """Returns the way to time kernels that was asked for, or the best one.
-
-    Raises:
-        TunerError: There is no such way, or it cannot be taken here.
+    Attributes:
+        name: "documented", "hidden" (the same, where the runtime is given no core), "framework" or
+            "ncc_driver".
+        runs: Whether it runs the kernel too, and so needs a core.
+        reason: Why this one.
     """
-    if wanted is not None and wanted not in TIMINGS:
-        raise unknown("timing", wanted, TIMINGS)
-    why_not = routes(probed)
-    if wanted is not None:
-        if why_not[wanted]:
-            raise TunerError(f"timing {wanted} cannot be used: {why_not[wanted]}")
-        return wanted
-    for name, problem in why_not.items():
-        if not problem:
-            return name
-    raise TunerError(f"nothing can be timed here: {why_not[TIMINGS[0]]}")
+
+    name: str
+    runs: bool
+    reason: str
+
+    @property
+    def pipeline(self) -> str:
+        """What compiles: routes of one pipeline make the same of a kernel."""
+        return DOCUMENTED if self.name == HIDDEN else self.name
 
 
-def mismatch(device: str, core: str, probed: Probed) -> str:
-    """Says that kernels for a device are none for this machine; empty where they are.
+def choose_route(
+    cores: int,
+    facts: Mapping[str, str],
+    private: Callable[[], list[str]],
+    works: Callable[[str], bool],
+    named: str | None = None,
+) -> Route:
+    """Decides how to compile on this machine, the one place where that is decided.
+
+    1. Where there is no core, the documented call cannot run anything: it ends after the NEFF.
+    2. With a core it would run the kernel, so that compiling would need the core as timing does.
+       What only compiles is better, as it overlaps timing: each private interface that can be
+       imported, then the documented call without a core, is tried on a tiny kernel.
+    3. Where none of these leaves a NEFF, compiling and timing take turns on the core.
 
     Args:
-        device: Its name.
-        core: Its kind of core, e.g. "NeuronCore-v3".
-        probed: What the machine has; where its family is not known, nothing can be said.
+        cores: Cores of this machine.
+        facts: What the trials depend on: their outcome is kept for the next process.
+        private: Lists the private interfaces that can be imported.
+        works: Tries a route on a tiny kernel: whether it leaves a NEFF and runs nothing.
+        named: The route that the driver took: other machines take it too, else their kernels would
+            be compiled otherwise.
     """
-    family = probed.family
-    if family is None or family in _FAMILIES.get(core, ()):
-        return ""
-    named = next((families[0] for families in _FAMILIES.values() if family in families), None)
-    hint = f": use --device {named}" if named else ""
-    return f"device {device} does not agree with this machine, of family {family}{hint}"
+    if named in PRIVATE:
+        return Route(named, False, _REASONS[named])
+    if cores == 0:
+        return Route(DOCUMENTED, False, "no core here: the documented call ends after the NEFF")
+    if named == HIDDEN:
+        return Route(HIDDEN, False, _REASONS[HIDDEN])
+    if named is None:
+        name = _tried(facts, private, works)
+        if name in _REASONS:
+            return Route(name, False, _REASONS[name])
+    reason = "the documented call runs what it compiles: both take turns on the core"
+    return Route(DOCUMENTED, True, reason)
 
 
-_NO_EXPLORER = (
-    "neither neuron-explorer nor neuron-profile is installed: install aws-neuronx-tools, or add "
-    "their folder to PATH"
-)
+def _tried(
+    facts: Mapping[str, str], private: Callable[[], list[str]], works: Callable[[str], bool]
+) -> str:
+    """Returns the first route that works, from an earlier trial where there was one."""
+    kept = user_folder() / "routes" / f"{key_of(facts)}.json"
+    with contextlib.suppress(OSError, ValueError):
+        name = json.loads(kept.read_text(encoding="utf-8"))
+        if name in (*_REASONS, DOCUMENTED):
+            return str(name)
+    for name in [*private(), HIDDEN]:
+        with contextlib.suppress(CandidateError):
+            if works(name):
+                break
+    else:
+        name = DOCUMENTED
+    with contextlib.suppress(OSError):
+        _write(private_folder(kept.parent) / kept.name, json.dumps(name))
+    return name
 
 
-def _no_package(package: Package | None, name: str, option: str) -> str:
-    if package is None:
-        return f"{name} is not installed: name an interpreter that has it with {option}"
-    return f"{package}: {package.problem}" if package.problem else ""
+def _write(path: Path, text: str) -> None:
+    handle, new = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(new, path)
 
 
-def _too_old(probed: Probed) -> str:
-    """The compiler's refusal of first-generation machines."""
-    nki = probed.nki
-    if probed.family not in _FIRST_GENERATION or nki is None:
-        return ""
-    if numbers(nki.version) < FIRST_WITHOUT_GEN2:
-        return ""
-    return (
-        f"nki {nki.version} does not support {probed.family}: 0.3 and later are for trn2 and trn3; "
-        "use SDK 2.28 with a Beta-1 kernel (--beta1-python), or the backend simulator"
-    )
+def stages(route: Route) -> tuple[Stage, ...]:
+    """Returns the stages of a candidate: one where compiling needs the core as well."""
+    if route.runs:
+        return (Stage(resources=TIMED_WITH),)
+    return Stage("compile"), Stage("time", TIMED_WITH)
