@@ -18,7 +18,7 @@ def test_the_commands_are_those_of_the_readme(call: Call) -> None:
     said = call("--help")
     assert said.code == 0
     names = "tune batch measure trace verify lint calibrate record replay show best export check "
-    names += "lookup devices spaces"
+    names += "lookup devices spaces doctor"
     assert sorted(names.split()) == COMMANDS
     assert all(f"\n  {name} " in said.out for name in COMMANDS)
 

@@ -19,7 +19,7 @@ from tuner.backends.neuron.settings import (
 )
 from tuner.runtime.errors import TunerError
 
-__all__ = ["METRICS", "Tool", "check_device", "choose_tool", "usable_nki"]
+__all__ = ["METRICS", "Tool", "check_device", "choose_tool", "tools", "usable_nki"]
 
 METRICS = {
     "device": "device_time_us",
@@ -86,7 +86,7 @@ def choose_tool(probed: Probed, settings: Settings) -> Tool:
     mode = "host" if settings.timing.endswith(HOST) else "device"
     names = [name for name in TIMINGS[1:5] if wanted in (AUTO, name)]
     problems = []
-    for tool, problem in _tools(probed, mode):
+    for tool, problem in tools(probed, mode):
         if tool.name in names and not problem:
             return tool
         if tool.name in names:
@@ -97,7 +97,7 @@ def choose_tool(probed: Probed, settings: Settings) -> Tool:
     )
 
 
-def _tools(probed: Probed, mode: str) -> Iterator[tuple[Tool, str]]:
+def tools(probed: Probed, mode: str) -> Iterator[tuple[Tool, str]]:
     """Yields each tool with why it is of no use, best first."""
     for name, package in ((NRTPY, probed.nrtpy), (SPIKE, probed.spike)):
         yield _tool(name, package, mode)
