@@ -189,12 +189,14 @@ class Capabilities:
         batch: Candidates that a worker takes at a time.
         noisy: Whether the time of one config varies from sample to sample.
         stages: The stages of a candidate, in order; workers of each kind work side by side.
+        available: What this machine has of the resources that stages need.
     """
 
     kind: str
     batch: int
     noisy: bool = False
     stages: tuple[Stage, ...] = (Stage(),)
+    available: Mapping[str, float] = field(default_factory=dict)
 
 
 class Backend(Protocol):

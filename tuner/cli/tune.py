@@ -70,7 +70,8 @@ LINE_EVERY = 0.1
     "--ray",
     default="local",
     show_default=True,
-    help="local, the address of a cluster (which then runs the kernel's code), or serial: no Ray.",
+    help="local, auto or the address of a cluster (which then runs the kernel's code), or serial: "
+    "no Ray and no isolation, the kernel's code runs in this process.",
 )
 @click.option("--backend", default="simulator", show_default=True, help="simulator or neuron.")
 @simulator_options
@@ -82,7 +83,14 @@ LINE_EVERY = 0.1
     help="Configs checked against the reference: none, best, all.",
 )
 @click.option(
-    "--timeout-s", default=60.0, show_default=True, help="Seconds that one config may take."
+    "--timeout-s",
+    default=60.0,
+    show_default=True,
+    help="Seconds that each phase of a config may take: compiling, checking, timing.",
+)
+@click.option("--compile-timeout-s", type=float, help="Seconds that compiling alone may take.")
+@click.option(
+    "--memory-gb", type=float, help="GiB that a worker may have; default: half of its machine's."
 )
 @click.option(
     "--noise",

@@ -1,4 +1,4 @@
-"""The Ray executor: one actor a worker, a batch in flight on each, deadlines kept by the driver.
+"""The Ray executor: one problem's candidates on the workers of a session.
 
 Workers run the driver's own `tuner`, whatever the working directory holds: the worker loads the
 package from the driver's folder where it can see that folder, and both compare a hash of their
@@ -7,50 +7,66 @@ source before any work.
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
-import time
-from collections import Counter, deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
 
 from tuner.backends import Candidate, Measurement, Problem, Status, make_backend
-from tuner.execution.code import code_hash, package_folder
-from tuner.execution.session import LOCAL, Session, first_line
+from tuner.execution.outcomes import from_outside, told, verdict
+from tuner.execution.pool import Call, Kind
+from tuner.execution.serving import read_answer
+from tuner.execution.session import LOCAL, Session
+from tuner.process import Failure
+from tuner.process.worker import problem_key
 from tuner.runtime.errors import TunerError
 
 __all__ = ["RayExecutor"]
 
 MAX_RETRIES = 2
-STARTUP_TIMEOUT_S = 120
+SERVICE = "tuner.execution.serving"
 
 
 @dataclass
-class _Worker:
-    """An actor with what it was given and has not answered yet, oldest first."""
+class _Task:
+    """A candidate on its way through the stages.
 
-    actor: Any
-    stream: Any = None
-    outstanding: deque[Candidate] = field(default_factory=deque)
-    since: float = 0.0
+    Attributes:
+        deaths: Workers that died while they had begun with it.
+        made: What its earlier stages brought.
+    """
+
+    candidate: Candidate
+    stage: int = 0
+    deaths: int = 0
+    made: Measurement | None = None
 
 
 class RayExecutor:
     """Spreads candidates over Ray actors, on this machine or on a running cluster.
 
-    A worker that exceeds the time for one candidate, or dies, is replaced; the rest of its batch is
-    queued again, one by one where any of them may have killed it.
+    A candidate that takes too long, crashes or wants too much memory is the only one to suffer: it
+    runs in a child of the worker, which is replaced. One whose worker was killed from outside is
+    tried again, at most twice, alone.
 
     Args:
         problem: What the workers load.
-        workers: Number of actors.
+        workers: Number of actors; where the cluster has no room for all, the others start as soon
+            as it has.
         address: "local" starts Ray on this machine; else the address of a cluster ("auto" finds
             one), which then runs the kernel's code.
-        timeout_s: Wall-clock seconds that one candidate may take.
-        session: Ray as several executors use it, one after the other; then `address` means nothing,
-            and idle workers are left to the next executor instead of being ended.
+        timeout_s: Wall-clock seconds that each phase of a candidate may take.
+        compile_timeout_s: The same for compiling alone; None for no other.
+        memory_bytes: What a child may have; None for half of its machine.
+        session: Ray and its workers as several executors use them, even at the same time: then
+            `workers`, `address` and `memory_bytes` are those of the session.
+        service: What answers candidates in the children: a module, or the path of a file.
 
     Raises:
-        TunerError: Ray cannot be reached, or a worker runs other code than this process.
+        TunerError: Ray cannot be reached, or a worker runs other code than this process, or the
+            kernel's file cannot be loaded.
     """
 
     def __init__(
@@ -59,223 +75,158 @@ class RayExecutor:
         workers: int = 2,
         address: str = LOCAL,
         timeout_s: float = 60.0,
+        compile_timeout_s: float | None = None,
+        memory_bytes: int | None = None,
         session: Session | None = None,
+        service: str = SERVICE,
     ) -> None:
         capabilities = make_backend(problem).capabilities()
         self._batch, self._kind = capabilities.batch, capabilities.kind
-        self._timeout_s = timeout_s
+        self._deadlines = {"": timeout_s, "compile": compile_timeout_s or timeout_s}
         self._problem = pickle.dumps(problem)
-        self._backlog: deque[Candidate] = deque()
-        self._deaths: Counter[int] = Counter()
+        self._key = problem_key(self._problem)
+        self._stages = capabilities.stages
+        self._kinds = [
+            Kind(service, tuple(sorted(stage.resources.items()))) for stage in self._stages
+        ]
+        self._backlog: list[deque[_Task]] = [deque() for _ in self._stages]
         self._ready: list[Measurement] = []
-        self._workers: list[_Worker] = []
+        self._in_flight = 0
+        self._to_load, self._loaded = True, False
+        self._refused: Failure | None = None
+        self.running = 0
         self._shared = session is not None
-        self._session = session or Session(address, workers)
+        self._session = session or Session(
+            address, workers, memory_bytes, resources=capabilities.available
+        )
+        self._pool = self._session.pool
+        self._size = self._session.workers
         try:
-            for _ in range(workers):
-                idle = self._session.idle
-                self._workers.append(_Worker(idle.pop() if idle else _actor()))
-            for worker in self._workers:
-                self._greet(worker.actor)
+            self._pool.join(self, list(dict.fromkeys(self._kinds)))
+            self._pool.wait(lambda: self._loaded)
+            if self._refused is not None:
+                raise TunerError(self._refused.said or told(self._refused, self._deadlines))
         except BaseException:
-            self._end(reuse=False)
+            self.close()
             raise
 
     @property
     def capacity(self) -> int:
-        """A batch for each worker."""
-        return self._batch * len(self._workers)
+        """A batch for each worker of each stage; of single candidates a few more, so that none
+        waits for the next to be chosen.
+        """
+        workers = self._size * len(self._stages)
+        return self._batch * workers if self._batch > 1 else workers + max(1, workers // 4)
 
     def submit(self, candidate: Candidate) -> None:
         """Queues a candidate; it is sent when somebody waits."""
-        self._backlog.append(candidate)
+        with self._pool.locked():
+            self._in_flight += 1
+            stage = self._stages[0].name
+            self._backlog[0].append(_Task(dataclasses.replace(candidate, stage=stage)))
 
     def wait(self, timeout_s: float | None = None) -> list[Measurement]:
         """Hands out what is queued and returns what has come back."""
-        import ray
-
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._ready:
-            self._dispatch()
-            busy = {worker.stream: worker for worker in self._workers if worker.stream is not None}
-            if not busy:
-                break
-            left = (
-                min(worker.since for worker in busy.values()) + self._timeout_s - time.monotonic()
-            )
-            if until is not None:
-                left = min(left, until - time.monotonic())
-            streams, _ = ray.wait(list(busy), timeout=max(left, 0), fetch_local=False)
-            for stream in streams:
-                self._receive(busy[stream])
-            self._enforce_deadlines()
-            if until is not None and time.monotonic() >= until:
-                break
-        done, self._ready = self._ready, []
+        self._pool.wait(lambda: bool(self._ready) or not self._in_flight, timeout_s)
+        with self._pool.locked():
+            done, self._ready = self._ready, []
+            self._in_flight -= len(done)
         return done
 
     def close(self) -> None:
-        """Ends the workers, and Ray where this started it; idle ones of a shared session stay."""
-        self._end(reuse=self._shared)
-
-    def _end(self, reuse: bool) -> None:
-        self._backlog.clear()
-        for worker in self._workers:
-            if reuse and not worker.outstanding:
-                self._session.idle.append(worker.actor)
-            else:
-                _kill(worker.actor)
-        self._workers = []
+        """Drops what is in flight; ends the workers, and Ray, where no session was given."""
+        with self._pool.locked():
+            self._pool.leave(self)
+            for backlog in self._backlog:
+                backlog.clear()
+            self._ready, self._in_flight = [], 0
         if not self._shared:
             self._session.close()
 
-    def _greet(self, actor: Any) -> None:
-        import ray
+    def next_call(self, kind: Kind, free: int, busy: bool) -> Call | None:
+        """Takes candidates of one stage for a worker, as a client of the pool.
 
-        try:
-            greeting = actor.start.remote(str(package_folder()), self._problem)
-            folder, their_hash, error = ray.get(greeting, timeout=STARTUP_TIMEOUT_S)
-        except ray.exceptions.RayError as failure:
-            raise TunerError(f"a Ray worker did not start: {first_line(failure)}") from None
-        if their_hash != code_hash():
-            raise TunerError(
-                f"a Ray worker runs other code: {folder} ({their_hash}), this process "
-                f"{package_folder()} ({code_hash()}); install the same nki-tuner on every node"
-            )
-        if error:
-            raise TunerError(error)
-
-    def _dispatch(self) -> None:
-        idle = [worker for worker in self._workers if worker.stream is None]
-        for position, worker in enumerate(idle):
-            share = -(-len(self._backlog) // (len(idle) - position))
-            batch = self._next_batch(min(share, self._batch))
-            if batch:
-                worker.outstanding.extend(batch)
-                worker.stream = worker.actor.run.remote(pickle.dumps(batch))
-                worker.since = time.monotonic()
-
-    def _next_batch(self, size: int) -> list[Candidate]:
-        """Takes candidates from the backlog; one that a worker may have died of goes alone."""
-        batch: list[Candidate] = []
-        while self._backlog and len(batch) < size:
-            suspect = self._backlog[0].number in self._deaths
-            if suspect and batch:
-                break
-            batch.append(self._backlog.popleft())
-            if suspect:
-                break
-        return batch
-
-    def _receive(self, worker: _Worker) -> None:
-        import ray
-
-        try:
-            measurement = pickle.loads(ray.get(next(worker.stream)))
-        except StopIteration:
-            worker.stream = None
-            return
-        except ray.exceptions.RayError as error:
-            self._replace(worker, first_line(error))
-            return
-        worker.outstanding.popleft()
-        worker.since = time.monotonic()
-        self._ready.append(measurement)
-
-    def _enforce_deadlines(self) -> None:
-        """Replaces workers whose time is over and of whom no answer waits to be read."""
-        import ray
-
-        for worker in self._workers:
-            while self._is_late(worker) and ray.wait([worker.stream], timeout=0)[0]:
-                self._receive(worker)
-            if self._is_late(worker):
-                late = worker.outstanding.popleft()
-                reason = f"took longer than {self._timeout_s:g} s"
-                self._ready.append(
-                    Measurement(late.number, Status.TIMEOUT, self._kind, reason=reason)
-                )
-                self._replace(worker, None)
-
-    def _is_late(self, worker: _Worker) -> bool:
-        busy = worker.stream is not None and bool(worker.outstanding)
-        return busy and time.monotonic() - worker.since > self._timeout_s
-
-    def _replace(self, worker: _Worker, died_of: str | None) -> None:
-        """Starts another actor; what a worker may have died of is tried again, at most twice.
-
-        An answer may be lost on its way when the next candidate kills the worker, so all that are
-        outstanding are suspects; each is then sent alone.
+        One whose worker has died goes alone. A batch is halved, so that a worker has one half to
+        work on while the other is on its way; single candidates wait for whoever is free first.
         """
-        if died_of is not None:
-            for suspect in list(worker.outstanding):
-                self._deaths[suspect.number] += 1
-                if self._deaths[suspect.number] > MAX_RETRIES:
-                    worker.outstanding.remove(suspect)
-                    reason = f"the worker died {MAX_RETRIES + 1} times: {died_of}"
-                    self._ready.append(
-                        Measurement(suspect.number, Status.RUNTIME, self._kind, reason=reason)
-                    )
-        self._backlog.extendleft(reversed(worker.outstanding))
-        worker.outstanding.clear()
-        _kill(worker.actor)
-        worker.actor, worker.stream = _actor(), None
-        self._greet(worker.actor)
+        if busy and self._batch == 1:
+            return None
+        if not self._loaded:
+            if not self._to_load or kind != self._kinds[0]:
+                return None
+            self._to_load = False
+            return Call(self._problem, self._key, [], self._deadlines)
+        for stage in reversed(range(len(self._stages))):
+            backlog = self._backlog[stage]
+            if self._kinds[stage] != kind or not backlog:
+                continue
+            most = max(self._batch // 2, 1)
+            size = min(most, -(-len(backlog) // free))
+            tasks: list[_Task] = []
+            while backlog and len(tasks) < size and not (tasks and backlog[0].deaths):
+                tasks.append(backlog.popleft())
+                if tasks[0].deaths:
+                    break
+            sent = [(task.candidate.number, pickle.dumps(task.candidate)) for task in tasks]
+            return Call(self._problem, self._key, sent, self._deadlines, tasks)
+        return None
 
-
-def _kill(actor: Any) -> None:
-    import ray
-
-    if ray.is_initialized():
-        ray.kill(actor, no_restart=True)
-
-
-def _actor() -> Any:
-    """Starts an actor. Its class is made here so that Ray sends it by value: a worker has no
-    `tuner` yet.
-    """
-    import ray
-
-    @ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
-    class Worker:
-        def start(self, folder: str, problem: bytes) -> tuple[str, str, str]:
-            """Loads the driver's package and the problem; returns (folder, code hash, error)."""
-            import importlib.util
-            import pickle
-            import sys
-            from pathlib import Path
-
-            init = Path(folder) / "__init__.py"
-            if "tuner" not in sys.modules and init.is_file():
-                spec = importlib.util.spec_from_file_location(
-                    "tuner", init, submodule_search_locations=[folder]
+    def take(self, call: Call, answers: list[bytes | Failure]) -> None:
+        """Takes what came of a call, as a client of the pool."""
+        if not call.candidates:
+            self._loaded, refused = True, answers[0]
+            self._refused = refused if isinstance(refused, Failure) else None
+            return
+        for task, answer in zip(call.tag, answers, strict=True):
+            if not isinstance(answer, Failure):
+                self._take_answer(task, answer)
+            elif from_outside(answer):
+                self._try_again(task, told(answer, self._deadlines))
+            else:
+                self._finish(
+                    task, verdict(task.candidate.number, answer, self._kind, self._deadlines)
                 )
-                assert spec is not None
-                assert spec.loader is not None
-                module = importlib.util.module_from_spec(spec)
-                sys.modules["tuner"] = module
-                spec.loader.exec_module(module)
-            try:
-                import tuner
-                from tuner.execution import code
-            except ImportError as error:
-                return "none", "none", str(error)
-            hashed = code.code_hash()
-            try:
-                from tuner.backends import evaluate, load_backend
 
-                self.backend = load_backend(pickle.loads(problem))
-                self.evaluate = evaluate
-            except Exception as error:
-                return str(tuner.__file__), hashed, str(error)
-            return str(tuner.__file__), hashed, ""
+    def lose(self, call: Call, begun: bool, why: str) -> None:
+        """Queues the candidates of a lost worker again, as a client of the pool."""
+        if not call.candidates:
+            self._to_load = True
+            return
+        for task in reversed(call.tag):
+            if begun:
+                self._try_again(task, why)
+            else:
+                self._backlog[task.stage].appendleft(task)
 
-        @ray.method(num_returns="streaming")  # type: ignore[untyped-decorator]
-        def run(self, candidates: bytes) -> Any:
-            """Evaluates a batch, streaming one answer a candidate."""
-            import pickle
+    def _try_again(self, task: _Task, why: str) -> None:
+        task.deaths += 1
+        if task.deaths <= MAX_RETRIES:
+            self._backlog[task.stage].appendleft(task)
+            return
+        reason = f"the worker died {task.deaths} times: {why}"
+        number = task.candidate.number
+        self._finish(task, Measurement(number, Status.RUNTIME, self._kind, reason=reason))
 
-            for candidate in pickle.loads(candidates):
-                yield pickle.dumps(self.evaluate(self.backend, candidate))
+    def _take_answer(self, task: _Task, answer: bytes) -> None:
+        number = task.candidate.number
+        try:
+            found = read_answer(answer)
+        except (msgspec.DecodeError, ValueError) as error:
+            reason = f"its worker answered what is no measurement: {error}"
+            found = Measurement(number, Status.RUNTIME, self._kind, reason=reason)
+        if found.number != number:
+            reason = f"its worker answered for candidate {found.number}"
+            found = Measurement(number, Status.RUNTIME, self._kind, reason=reason)
+        if found.status != Status.CORRECT or task.stage == len(self._stages) - 1:
+            self._finish(task, found)
+            return
+        candidate = dataclasses.replace(
+            task.candidate, stage=self._stages[task.stage + 1].name, artifact=found.artifact
+        )
+        self._backlog[task.stage + 1].append(_Task(candidate, task.stage + 1, 0, found))
 
-    return Worker.remote()  # type: ignore[attr-defined]
+    def _finish(self, task: _Task, found: Measurement) -> None:
+        if task.made is not None:
+            host_s = {**found.host_s, **task.made.host_s}
+            found = dataclasses.replace(found, host_s=host_s, artifact=None)
+        self._ready.append(found)

@@ -7,7 +7,7 @@ so it is data: MessagePack, checked by whoever reads it.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,15 +15,12 @@ from tuner.backends import Measurement, Problem, evaluate, load_backend
 
 __all__ = ["load", "read_answer", "warm", "write_answer"]
 
-SIMULATOR = "tuner.backends.simulator"
 
-
-def warm(preload: Sequence[str]) -> None:
+def warm() -> None:
     """Does once, in the guard, what every child would do at its first candidate."""
-    if SIMULATOR in preload:
-        from tuner.backends.simulator import warm as warm_simulator
+    from tuner.backends.simulator import warm as warm_simulator
 
-        warm_simulator()
+    warm_simulator()
 
 
 def load(problem: bytes) -> Callable[[int, bytes, Callable[[str], None]], bytes]:

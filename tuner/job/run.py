@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import REPLAY, Candidate, Measurement, Problem, Repeats, Status
+from tuner.backends import (
+    REPLAY,
+    Candidate,
+    Measurement,
+    Problem,
+    Repeats,
+    Status,
+    make_backend,
+)
 from tuner.database import Store, Study, Trial, best_trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
@@ -29,7 +37,7 @@ from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import EXHAUSTIVE, GUIDED, Search
 
-__all__ = ["look_up", "run_job", "tune"]
+__all__ = ["look_up", "open_session", "run_job", "tune"]
 
 POLL_S = 0.25
 
@@ -102,6 +110,12 @@ def look_up(job: Job) -> tuple[Prepared, Prior | None]:
     return dataclasses.replace(prepared, info=info), prior
 
 
+def open_session(job: Job, resources: Mapping[str, float]) -> Session:
+    """Starts or finds Ray for a job."""
+    memory_bytes = None if job.memory_gb is None else int(job.memory_gb * 2**30)
+    return Session(job.ray, job.workers, memory_bytes, resources)
+
+
 @dataclass
 class _Run:
     """One run of a job: asks, hands out, stores, tells, in that order."""
@@ -136,9 +150,11 @@ class _Run:
             self.seeds = nearby(self.store, self.prepared.info, self.prepared.space)
         self.started = time.monotonic()
         with interrupts(self._stop):  # Ray does not survive an exception while it starts
-            self._compute_prior()
-            executor = self._executor(self.prepared.problem)
+            shared, self.session = self.session, self.session or self._open_session()
+            executor: Executor | None = None
             try:
+                self._compute_prior()
+                executor = self._executor(self.prepared.problem)
                 if self.interrupted.is_set():
                     raise KeyboardInterrupt
                 self.started = time.monotonic()
@@ -149,7 +165,10 @@ class _Run:
                 self.stopped = time.monotonic()
                 self._settle_best(executor)
             finally:
-                executor.close()
+                if executor is not None:
+                    executor.close()
+                if self.session is not None and self.session is not shared:
+                    self.session.close()
         if not self.interrupted.is_set():
             self.store.finish(self.study.id)
         return self._outcome(search)
@@ -173,7 +192,18 @@ class _Run:
         job = self.prepared.job
         if job.ray == SERIAL:
             return SerialExecutor(problem)
-        return RayExecutor(problem, job.workers, job.ray, job.timeout_s, self.session)
+        return RayExecutor(
+            problem,
+            timeout_s=job.timeout_s,
+            compile_timeout_s=job.compile_timeout_s,
+            session=self.session,
+        )
+
+    def _open_session(self) -> Session | None:
+        if self.prepared.job.ray == SERIAL:
+            return None
+        resources = make_backend(self.prepared.problem).capabilities().available
+        return open_session(self.prepared.job, resources)
 
     def _start(self) -> Study:
         info = self.prepared.info

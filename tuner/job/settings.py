@@ -41,7 +41,10 @@ class Job:
         verify: Which configs are checked against the reference: "none", "best" or "all".
         results: Folder of the database.
         resume: Go on with the newest study of this workload.
-        timeout_s: Wall-clock seconds that one config may take.
+        timeout_s: Wall-clock seconds that each phase of a config may take: compiling, checking,
+            timing.
+        compile_timeout_s: The same for compiling alone; None for no other.
+        memory_gb: GiB that a worker's child may have; None for half of its machine.
         max_s: Wall-clock seconds that the search may take, with the runs before a resume: no config
             is begun later; the start of workers, a prior and the last check do not count.
         target_us: Ends the search as soon as a correct config takes at most so long (us).
@@ -84,6 +87,8 @@ class Job:
     results: str = "results"
     resume: bool = False
     timeout_s: float = 60.0
+    compile_timeout_s: float | None = None
+    memory_gb: float | None = None
     max_s: float | None = None
     target_us: float | None = None
     patience: int | None = None
@@ -121,7 +126,7 @@ class Job:
         object.__setattr__(self, "sampler", full_name(self.sampler))
 
     def _check_stopping(self) -> None:
-        for name in ("max_s", "target_us"):
+        for name in ("max_s", "target_us", "compile_timeout_s", "memory_gb"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise TunerError(f"{name}={value!r}: expected a number above 0")

@@ -2,6 +2,6 @@
 
 from tuner.process.running import Finished, run
 from tuner.process.scratch import Scratch
-from tuner.process.worker import Failure, Worker
+from tuner.process.worker import START, Failure, Worker
 
-__all__ = ["Failure", "Finished", "Scratch", "Worker", "run"]
+__all__ = ["START", "Failure", "Finished", "Scratch", "Worker", "run"]

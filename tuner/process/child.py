@@ -10,7 +10,7 @@ import random
 import socket
 import struct
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tuner.process.framing import Inbox, send_message
 
@@ -42,12 +42,12 @@ NUMBER = struct.Struct("!q")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def load_service(service: str, preload: Sequence[str]) -> Load:
-    """Imports a service: a module, or the path of a file, that has a function `load`."""
+def load_service(service: str) -> Load:
+    """Imports a service: a module, or the path of a file, that has a function `load`; what its
+    function `warm` does, if it has one, no child needs to do again.
+    """
     for name in THREADS:  # a worker has one core, and threads do not survive a fork
         os.environ.setdefault(name, "1")
-    for name in preload:
-        importlib.import_module(name)
     if not service.endswith(".py"):
         module = importlib.import_module(service)
     else:
@@ -58,7 +58,7 @@ def load_service(service: str, preload: Sequence[str]) -> Load:
         spec.loader.exec_module(module)
     warm = getattr(module, "warm", None)
     if warm is not None:
-        warm(preload)
+        warm()
     load: Load = module.load
     return load
 

@@ -19,7 +19,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +36,9 @@ from tuner.process.trees import (
 
 __all__ = ["command", "main"]
 
-WATCH_S = 0.1
+SOONEST_S, LATEST_S = 0.05, 1.0
+"""Between two looks at the memory: as long as filling what is left takes, within these bounds."""
+FILLS_PER_S = 4 << 30
 NO_MEMORY = 113
 """Exit code of a child that was refused memory."""
 HEADROOM = 1.25
@@ -44,29 +46,35 @@ HEADROOM = 1.25
 below that its own error, which names the line, comes before the guard's end of it."""
 
 
-def command(control: int, service: str = "", preload: Sequence[str] = ()) -> list[str]:
+def command(control: int, service: str = "") -> list[str]:
     """Returns the command line of a guard.
+
+    It runs this very package, whatever else of that name its interpreter would find; for programs
+    it needs nothing but the standard library, and starts the quicker.
 
     Args:
         control: The inherited socket.
         service: What answers candidates in its children; empty where they are programs.
-        preload: Modules to import first.
     """
-    package = str(Path(__file__).resolve().parents[2])
+    folder = Path(__file__).resolve().parents[1]
     code = (
-        f"import sys; sys.path.append({package!r}); "
-        f"from tuner.process.guard import main; main({control}, {service!r}, {tuple(preload)!r})"
+        "import importlib.util, sys; "
+        f"spec = importlib.util.spec_from_file_location('tuner', {str(folder / '__init__.py')!r}, "
+        f"submodule_search_locations=[{str(folder)!r}]); "
+        "sys.modules['tuner'] = module = importlib.util.module_from_spec(spec); "
+        "spec.loader.exec_module(module); "
+        f"from tuner.process.guard import main; main({control}, {service!r})"
     )
-    return [sys.executable, *(["-I"] if service else ["-I", "-S"]), "-c", code]
+    return [sys.executable, *(["-P"] if service else ["-I", "-S"]), "-c", code]
 
 
-def main(control: int, service: str = "", preload: Sequence[str] = ()) -> None:
+def main(control: int, service: str = "") -> None:
     """Runs a guard until the process that started it is gone."""
     adopt_orphans()
     connection = socket.socket(fileno=control)
     connection.set_inheritable(False)  # or programs would hold it open
     try:
-        answer = child.load_service(service, preload) if service else None
+        answer = child.load_service(service) if service else None
     except Exception as error:
         send_order(connection, {"failed": f"{type(error).__name__}: {error}"})
         return
@@ -84,6 +92,7 @@ class _Guard:
         self._child: int | None = None
         self._count = 0
         self._limit: int | None = None
+        self._looked, self._look_s = 0.0, SOONEST_S
         self._ended_by = ""
         self._ending = False
 
@@ -99,7 +108,7 @@ class _Guard:
             send_order(self._control, {"ready": os.getpid()})
             while not self._ending:
                 watched = self._child is not None and self._limit is not None
-                timeout = WATCH_S if watched else None
+                timeout = self._look_s if watched else None
                 control = self._control.fileno()
                 ready, _, _ = select.select([control, woken], [], [], timeout)
                 if woken in ready:
@@ -132,6 +141,7 @@ class _Guard:
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> None:
         self._count += 1
         self._limit, self._ended_by = order["memory_bytes"], ""
+        self._looked, self._look_s = 0.0, SOONEST_S
         folder = self._scratch.path / str(self._count)
         folder.mkdir()
         guard, pid = os.getpid(), os.fork()
@@ -148,7 +158,7 @@ class _Guard:
         """Runs in the copy of the guard, and ends it."""
         code = 127
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             die_with_parent(guard)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -177,7 +187,12 @@ class _Guard:
     def _watch_memory(self) -> None:
         if self._child is None or self._limit is None or self._ended_by:
             return
-        if memory_of(descendants(os.getpid())) > self._limit:
+        now = time.monotonic()
+        if now < self._looked + self._look_s:
+            return
+        left = self._limit - memory_of(descendants(os.getpid()))
+        self._looked, self._look_s = now, min(max(left / FILLS_PER_S, SOONEST_S), LATEST_S)
+        if left < 0:
             self._ended_by = "memory"
             os.kill(self._child, signal.SIGKILL)
 

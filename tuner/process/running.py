@@ -86,7 +86,7 @@ class Tail:
 
 
 def open_guard(
-    service: str = "", preload: Sequence[str] = (), timeout_s: float = START_S
+    service: str = "", timeout_s: float = START_S
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Starts a guard and returns it with the socket that takes orders.
 
@@ -96,10 +96,11 @@ def open_guard(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         guard = subprocess.Popen(
-            guard_command(theirs.fileno(), service, preload),
+            guard_command(theirs.fileno(), service),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            env=_own_environment(),
+            process_group=0,
         )
     ours.settimeout(timeout_s)
     try:
@@ -113,6 +114,11 @@ def open_guard(
         raise OSError((greeting or {}).get("failed", f"it ended with code {guard.returncode}"))
     ours.settimeout(None)
     return guard, ours
+
+
+def _own_environment() -> dict[str, str]:
+    """This process's environment without what lets one into its Ray."""
+    return {name: value for name, value in os.environ.items() if "RAY_AUTH" not in name}
 
 
 def run(
@@ -129,7 +135,7 @@ def run(
         command: The program and its arguments.
         deadline_s: Wall-clock seconds that it may take.
         folder: Its working directory.
-        environment: Its whole environment; None for that of this process.
+        environment: Its whole environment; None for that of this process, without its secrets.
         memory_bytes: Resident bytes that it and what it starts may have together.
     """
     started = time.monotonic()
@@ -146,7 +152,7 @@ def run(
             "do": "spawn",
             "command": [os.fspath(word) for word in command],
             "folder": os.fspath(folder),
-            "environment": dict(os.environ if environment is None else environment),
+            "environment": _own_environment() if environment is None else dict(environment),
             "memory_bytes": memory_bytes,
         }
         send_order(control, order, (out.other, err.other))

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.process.child import (
@@ -26,9 +26,10 @@ from tuner.process.child import (
 from tuner.process.framing import Inbox, receive_order, send_message, send_order
 from tuner.process.running import SETTLE_S, Tail, open_guard
 
-__all__ = ["Failure", "Worker", "problem_key"]
+__all__ = ["START", "Failure", "Worker", "problem_key"]
 
 START_S = 120.0
+MAX_PROBLEMS = 8
 START = "start"
 """Phase before a candidate's first."""
 
@@ -63,14 +64,11 @@ class Worker:
 
     Args:
         service: The module, or path of a file, whose `load` answers in the child.
-        preload: Modules that it imports once, for all children.
         memory_bytes: Resident bytes that a child may have; None for no limit.
     """
 
-    def __init__(
-        self, service: str, preload: Sequence[str] = (), memory_bytes: int | None = None
-    ) -> None:
-        self._service, self._preload, self._memory_bytes = service, preload, memory_bytes
+    def __init__(self, service: str, memory_bytes: int | None = None) -> None:
+        self._service, self._memory_bytes = service, memory_bytes
         self._guard: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._data: socket.socket | None = None
@@ -99,19 +97,30 @@ class Worker:
         content = problem_key(problem) + NUMBER.pack(number) + candidate
         return self._exchange(CANDIDATE, content, ANSWER, deadlines)
 
-    def load(self, problem: bytes) -> Failure | None:
-        """Has a child that knows a problem; returns why there is none."""
+    def start(self) -> Failure | None:
+        """Has a child; returns why there is none."""
+        began = time.monotonic()
         try:
             if self._guard is None:
-                self._open()
+                self._guard, self._control = open_guard(self._service, START_S)
             if self._data is None:
                 self._spawn()
         except OSError as error:
             self.close()
-            return Failure("start", START, 0.0, said=str(error))
+            return Failure("start", START, time.monotonic() - began, said=str(error))
+        return None
+
+    def load(self, problem: bytes) -> Failure | None:
+        """Has a child that knows a problem; returns why there is none."""
+        failure = self.start()
+        if failure is not None:
+            return failure
         key = problem_key(problem)
         if key in self._loaded:
             return None
+        if len(self._loaded) >= MAX_PROBLEMS:  # a new child has forgotten them
+            self._end_child()
+            self._spawn()
         found = self._exchange(PROBLEM, key + problem, LOADED, {"": START_S})
         if isinstance(found, Failure):
             return found
@@ -130,9 +139,6 @@ class Worker:
                 self._guard.kill()
                 self._guard.wait()
         self._guard = self._control = None
-
-    def _open(self) -> None:
-        self._guard, self._control = open_guard(self._service, self._preload, START_S)
 
     def _spawn(self) -> None:
         assert self._control is not None
@@ -207,13 +213,16 @@ class Worker:
 
     def _late(self, phase: str, since: float) -> Failure:
         took_s = time.monotonic() - since
-        assert self._control is not None
-        with contextlib.suppress(OSError):
-            send_order(self._control, {"do": "kill"})
-        failure = self._ended(phase, since)
+        failure = self._end_child(phase, since)
         if failure.kind == "lost":
             return failure
         return Failure("timeout", phase, took_s, said=failure.said)
+
+    def _end_child(self, phase: str = START, since: float = 0.0) -> Failure:
+        assert self._control is not None
+        with contextlib.suppress(OSError):
+            send_order(self._control, {"do": "kill"})
+        return self._ended(phase, since)
 
     def _ended(self, phase: str, since: float) -> Failure:
         """Says how the child ended, and makes room for the next."""

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -225,17 +225,17 @@ def test_it_says_how_far_it_is(jobs: Path) -> None:
 def test_jobs_share_their_workers(jobs: Path, tmp_path: Path) -> None:
     import ray
 
-    from tuner.execution import cluster
+    from tuner.execution import pool
+    from tuner.execution.actor import start_actor
 
     started: list[Any] = []
-    actor = cluster._actor
 
-    def counted() -> Any:
-        started.append(actor())
+    def counted(resources: Mapping[str, float]) -> Any:
+        started.append(start_actor(resources))
         return started[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "_actor", counted)
+        patch.setattr(pool, "start_actor", counted)
         found = batch(jobs, ray="local", workers=1)
     assert told(found) == [(False, 4), (False, 4), (False, 3)]
     assert len(started) == 1
@@ -244,7 +244,7 @@ def test_jobs_share_their_workers(jobs: Path, tmp_path: Path) -> None:
     def ask_for_long() -> None:
         deadline = time.monotonic() + 30  # Ray kills in its own time
         while time.monotonic() < deadline:
-            ray.get(started[0].start.remote("", b""))
+            ray.get(started[0].start.remote("", "", None))
 
     with pytest.raises(ray.exceptions.RayActorError):
         ask_for_long()

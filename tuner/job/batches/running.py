@@ -20,7 +20,7 @@ from tuner.job.batches.reading import Listed, read_jobs
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Progress
 from tuner.job.resuming import changes, finished_study, has_study
-from tuner.job.run import look_up, run_job
+from tuner.job.run import look_up, open_session, run_job
 from tuner.job.settings import SERIAL, Job, option_words
 from tuner.runtime.errors import TunerError
 from tuner.runtime.shipped import file_or_shipped
@@ -202,7 +202,7 @@ def _session(job: Job, needed: bool) -> Iterator[Session | None]:
         return
     stop = threading.Event()
     with interrupts(stop.set):  # Ray does not survive an exception while it starts
-        session = Session(job.ray, job.workers)
+        session = open_session(job, {})
     try:
         if stop.is_set():
             raise KeyboardInterrupt

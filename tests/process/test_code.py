@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.execution import code
+from tuner.process import code
 
 
 @pytest.fixture
