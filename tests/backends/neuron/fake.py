@@ -58,7 +58,6 @@ class Fake:
 
 def install(
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
     *,
     nki: str | None = "0.6.0",
     neuronx_cc: str = "2.27.5334.0",
@@ -70,11 +69,10 @@ def install(
     cores: int = 2,
     family: str = "trn2",
 ) -> Fake:
-    """Installs packages of these versions, None for none, and makes this process find them.
+    """Installs packages of these versions, None for none.
 
     Args:
         folder: New.
-        monkeypatch: Of the test.
         private: Whether `nki` has the private interfaces that only compile.
     """
     fake = Fake(folder)
@@ -92,6 +90,14 @@ def install(
         program = f'exec {sys.executable} {SDK / "bin" / "neuron_explorer.py"} "$@"'
         path = folder / "neuron" / "bin" / "neuron-explorer"
         _script(path, f"{_exports(folder, 'bin')}\n{program}")
+    return fake
+
+
+def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Makes this process find what is installed in a folder; nothing has happened there yet."""
+    fake = Fake(folder)
+    fake.faults()
+    (folder / "state" / "log").unlink(missing_ok=True)
     monkeypatch.setattr("tuner.backends.neuron.probe.NEURON", folder / "neuron")
     monkeypatch.setattr("tuner.backends.neuron.probe.PRODUCT_NAME", folder / "product_name")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -99,6 +105,12 @@ def install(
         if name.startswith(("NEURON_", "NKI_")):
             monkeypatch.delenv(name)
     return fake
+
+
+def machine(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Fake:
+    """Installs as `install` does, and makes this process find it."""
+    install(folder, **settings)
+    return use(folder, monkeypatch)
 
 
 def _environment(folder: Path, name: str, packages: dict[str, str | None]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.backends.conformance import CONFIG, KernelConformance
-from tests.backends.neuron.fake import Fake, install
+from tests.backends.neuron.fake import Fake, machine
 from tests.backends.small_kernel import problem as small_problem
 from tuner.backends import Candidate, Problem, Repeats, Stage, Status, evaluate, load_backend
 from tuner.backends.neuron.backend import NeuronBackend, pinned
@@ -15,7 +15,6 @@ from tuner.backends.neuron.routes import TIMED_WITH
 from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 
-Problems = Any
 ONE_STAGE = (Stage(resources=TIMED_WITH),)
 TWO_STAGES = (Stage("compile"), Stage("time", TIMED_WITH))
 
@@ -31,8 +30,10 @@ class TestNeuron(KernelConformance):
         return made(kernel_file, fake)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3", "float8_e5m2"])
-@pytest.mark.parametrize("fault", ["none", "void"])
+@pytest.mark.parametrize(
+    ("dtype", "fault"),
+    [("bfloat16", "void"), ("float16", ""), ("float8_e4m3", "void"), ("float8_e5m2", "")],
+)
 def test_numbers_of_every_dtype_are_checked(
     kernel_file: Path, fake: Fake, dtype: str, fault: str
 ) -> None:
@@ -77,7 +78,7 @@ def test_each_repeat_is_a_benchmark_of_its_own(kernel_file: Path, fake: Fake) ->
 def test_stages_in_different_workers(
     kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = install(tmp_path / "sdk", monkeypatch, private=True)
+    fake = machine(tmp_path / "sdk", monkeypatch, private=True)
     problem = pinned(made(kernel_file, fake))
     compiled = evaluate(load_backend(problem), Candidate(5, CONFIG, stage="compile"))
     assert (compiled.status, compiled.latency_us) == (Status.CORRECT, None)
@@ -97,13 +98,16 @@ def test_compiling_overlaps_timing_where_it_runs_nothing(
         ("private", {"private": True}, "never-hidden", TWO_STAGES, "framework"),
         ("elsewhere", {"cores": 0}, "", TWO_STAGES, "documented"),
     ):
-        fake = install(tmp_path / name, monkeypatch, **settings)  # type: ignore[arg-type]
+        fake = machine(tmp_path / name, monkeypatch, **settings)  # type: ignore[arg-type]
         fake.faults(faults)
         backend = NeuronBackend(made(kernel_file, fake))
         assert (backend.route.name, backend.capabilities().stages) == (route, expected)
 
 
-def test_the_route_is_tried_once_a_machine(kernel_file: Path, fake: Fake) -> None:
+def test_the_route_is_tried_once_a_machine(
+    kernel_file: Path, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for _ in range(2):
         assert NeuronBackend(made(kernel_file, fake)).route.name == "hidden"
     assert len([line for line in fake.log() if line.startswith("compiles")]) == 1
@@ -134,15 +138,17 @@ def test_a_machine_with_other_versions_is_refused(
 ) -> None:
     problem = pinned(made(kernel_file, fake))
     load_backend(problem)
-    other = install(tmp_path / "other", monkeypatch, nki="0.5.0")
+    other = machine(tmp_path / "other", monkeypatch, nki="0.5.0")
     options = {**problem.options, **other.options}
     with pytest.raises(TunerError, match=r"this machine has .*nki 0\.5\.0.*the driver .*0\.6\.0"):
         load_backend(Problem(**{**vars(problem), "options": options}))
 
 
-def test_a_machine_without_cores(kernel_file: Path, fake: Fake) -> None:
-    fake.device(0)
-    with pytest.raises(TunerError, match="there is no NeuronCore on this machine: name a Ray"):
+def test_a_machine_without_cores(
+    kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = machine(tmp_path / "sdk", monkeypatch, cores=0)
+    with pytest.raises(TunerError, match=r"there is no NeuronCore on this machine.*: name a Ray"):
         pinned(made(kernel_file, fake))
     problem = pinned(made(kernel_file, fake), here=False)
     compiled = evaluate(load_backend(problem), Candidate(0, CONFIG, stage="compile"))

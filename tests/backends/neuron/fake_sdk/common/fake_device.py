@@ -150,9 +150,7 @@ def loaded_kernel(neff: dict[str, Any]) -> Any:
     xla = types.ModuleType("neuronxcc")
     vars(xla).update(nki=package)
     sys.modules.update({"neuronxcc": xla, "neuronxcc.nki": package})
-    sys.modules.update(
-        {"neuronxcc.nki.isa": fake_isa, "neuronxcc.nki.language": fake_language}
-    )
+    sys.modules.update({"neuronxcc.nki.isa": fake_isa, "neuronxcc.nki.language": fake_language})
     with tempfile.TemporaryDirectory() as folder:
         for name, text in neff["files"].items():
             with open(os.path.join(folder, name), "w") as file:

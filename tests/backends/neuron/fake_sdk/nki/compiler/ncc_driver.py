@@ -15,7 +15,10 @@ class CompileOptions:
 
 
 def compile_bir_to_neff(
-    options: CompileOptions, lowered: Any, input_arrays: Any, argument_names: Any,
+    options: CompileOptions,
+    lowered: Any,
+    input_arrays: Any,
+    argument_names: Any,
     output_arg_names: Any,
 ) -> Any:
     return written(lowered, os.path.dirname(options.output_path))
