@@ -47,6 +47,13 @@ def test_every_option_is_explained(name: str) -> None:
     assert [option.name for option in options if not option.help] == []
 
 
+def test_options_of_one_backend_have_a_section_of_their_own(call: Call) -> None:
+    _, simulator, neuron = call("tune", "--help").out.split("\n\n")[-4:-1]
+    assert simulator.startswith("Simulator:\n  --policy ")
+    assert neuron.startswith("Neuron backend (--backend neuron):\n  --nki-python ")
+    assert neuron.count("\n  --") == 6
+
+
 def test_without_a_command_there_is_help(call: Call) -> None:
     said = call()
     assert (said.code, said.err) == (0, "")

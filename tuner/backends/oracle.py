@@ -12,7 +12,6 @@ import inspect
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +29,7 @@ import numpy.typing as npt
 from tuner.backends import oracle_child
 from tuner.backends.base import Candidate, Mismatch, Problem
 from tuner.backends.checking import compare, random_values
+from tuner.backends.neuron.probe import ask, signal_name
 from tuner.kernel import MODULE, KernelSource, load_kernel
 from tuner.nki.record.tracing import trace
 from tuner.runtime.errors import TunerError
@@ -37,13 +37,8 @@ from tuner.runtime.errors import TunerError
 __all__ = ["Oracle", "OracleError", "check"]
 
 DEADLINE_S = 600.0
-PROBE_DEADLINE_S = 120.0
 MAX_TAIL = 400
 _PLATFORMS = {"NeuronCore-v2": "trn1", "NeuronCore-v3": "trn2", "NeuronCore-v4": "trn3"}
-PLACEHOLDER = (
-    "a placeholder from the public package index ({}); the real nki comes only from AWS's Neuron "
-    "package index: uninstall this one and follow AWS's set-up guide"
-)
 
 
 class OracleError(Exception):
@@ -68,26 +63,15 @@ class Oracle:
         Raises:
             TunerError: It is not installed there, is the placeholder, or has no simulator.
         """
-        with tempfile.TemporaryDirectory(prefix="nki-tuner-") as folder:
-            try:
-                answer = self._ask(Path(folder), {}, PROBE_DEADLINE_S, {})
-            except OracleError as failure:
-                raise TunerError(f"{self.python} cannot be asked for nki: {failure}") from None
-        version, error = answer["version"], " ".join(answer.get("error", "").split())
-        if version is None:
+        nki = ask(self.python, "nki", "nki", "simulate")
+        if nki is None:
             raise TunerError(
                 f"nki is not installed for {self.python}: name an interpreter that has AWS's "
                 "package, or leave the oracle out"
             )
-        if _older(version, 0, 1) or error.startswith("WRONG PACKAGE"):
-            raise TunerError(f"nki of {self.python} is {PLACEHOLDER.format(version)}")
-        if error:
-            raise TunerError(f"nki {version} of {self.python} cannot be imported: {error}")
-        if not answer["simulates"]:
-            raise TunerError(
-                f"nki {version} of {self.python} has no nki.simulate: 0.3 is the first"
-            )
-        return str(version)
+        if nki.problem:
+            raise TunerError(f"{nki}: {nki.problem}")
+        return nki.version
 
     def outputs(
         self,
@@ -141,7 +125,7 @@ class Oracle:
         if code is None:
             raise OracleError(f"no answer within {deadline_s:g} s{tail}")
         if code < 0:
-            raise OracleError(f"killed by {_signal_name(-code)}{tail}")
+            raise OracleError(f"killed by {signal_name(-code)}{tail}")
         if code > 0:
             raise OracleError(f"exit code {code}{tail}")
         try:
@@ -236,15 +220,3 @@ def _dtype(name: str) -> np.dtype[Any]:
 def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Returns an array as one that numpy can store."""
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.isbuiltin != 1 else array
-
-
-def _older(version: str, major: int, minor: int) -> bool:
-    numbers = re.match(r"(\d+)(?:\.(\d+))?", version)
-    return numbers is None or (int(numbers[1]), int(numbers[2] or 0)) < (major, minor)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

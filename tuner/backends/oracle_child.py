@@ -7,7 +7,6 @@ Usage: python oracle_child.py FOLDER. Reads FOLDER/job.json, writes FOLDER/answe
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import json
@@ -17,25 +16,12 @@ from typing import Any
 
 
 def main(folder: str) -> None:
-    """Says which nki there is; runs the kernel if the job names one."""
+    """Runs the kernel that the job names."""
     with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
         job = json.load(file)
-    answer = _run(folder, job) if job else _probe()
+    answer = _run(folder, job)
     with open(os.path.join(folder, "answer.json"), "w", encoding="utf-8") as file:
         json.dump(answer, file)
-
-
-def _probe() -> dict[str, Any]:
-    try:
-        version = importlib.metadata.version("nki")
-    except importlib.metadata.PackageNotFoundError:
-        return {"version": None}
-    try:
-        nki = importlib.import_module("nki")
-    except Exception as error:
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        return {"version": version, "error": f"{kind}{error}"}
-    return {"version": version, "error": "", "simulates": hasattr(nki, "simulate")}
 
 
 def _run(folder: str, job: dict[str, Any]) -> dict[str, Any]:

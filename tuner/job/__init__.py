@@ -2,10 +2,11 @@
 
 from tuner.job.batches import Batch, BatchProgress, Done, batch
 from tuner.job.outcome import Outcome, Progress
+from tuner.job.preparing import Prepared, prepare
 from tuner.job.recording import MAX_CONFIGS, Recorded, record
 from tuner.job.replaying import Replay, replay
 from tuner.job.run import tune
-from tuner.job.settings import SERIAL, VERIFY, Job, Prepared, prepare
+from tuner.job.settings import SERIAL, VERIFY, Job
 from tuner.job.staleness import Checked, Stale, check
 
 __all__ = [

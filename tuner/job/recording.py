@@ -30,7 +30,8 @@ from tuner.database import Store, Study, StudyInfo, Trial, best_trial, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Progress
-from tuner.job.settings import SERIAL, Job, Prepared, other_options, prepare
+from tuner.job.preparing import Prepared, prepare
+from tuner.job.settings import SERIAL, Job, other_options
 from tuner.runtime.errors import TunerError
 
 __all__ = ["MAX_CONFIGS", "Recorded", "record"]

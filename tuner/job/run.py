@@ -18,10 +18,11 @@ from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
+from tuner.job.preparing import Prepared, prepare
 from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
 from tuner.job.resuming import find_study
 from tuner.job.searching import Searching
-from tuner.job.settings import SERIAL, Job, Prepared, prepare
+from tuner.job.settings import SERIAL, Job
 from tuner.job.stopping import Stopping, doubt, exhausting_s
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
