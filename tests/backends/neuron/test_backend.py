@@ -98,7 +98,7 @@ def test_compiling_overlaps_timing_where_it_runs_nothing(
         ("private", {"private": True}, "never-hidden", TWO_STAGES, "framework"),
         ("elsewhere", {"cores": 0}, "", TWO_STAGES, "documented"),
     ):
-        fake = machine(tmp_path / name, monkeypatch, **settings)  # type: ignore[arg-type]
+        fake = machine(tmp_path / name, monkeypatch, **settings)
         fake.faults(faults)
         backend = NeuronBackend(made(kernel_file, fake))
         assert (backend.route.name, backend.capabilities().stages) == (route, expected)

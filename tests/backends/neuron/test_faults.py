@@ -49,7 +49,8 @@ def test_of_the_compiler(backend: Backend, fake: Fake, fault: str, reason: str) 
 
 def test_of_the_kernel_itself(backend: Backend) -> None:
     result = evaluate(backend, Candidate(0, {**CONFIG, "fault": "raises"}))
-    assert (result.status, result.reason) == (Status.COMPILE, "compiler error: ValueError: two lines")
+    assert result.status == Status.COMPILE
+    assert result.reason == "compiler error: ValueError: two lines"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def generation() -> int:
     return TARGETS[name]
 
 
-def run_kernel(function: Any, arrays: list[Any], keywords: dict[str, Any]) -> tuple[Any, int]:
+def run_kernel(function: Any, arrays: list[Any], keywords: dict[str, Any]) -> tuple[list[Any], int]:
     """Returns the outputs, as a list, and the number of instructions."""
     global count
     count = 0
@@ -141,8 +141,8 @@ def load_neff(path: str) -> dict[str, Any]:
 
 def loaded_kernel(neff: dict[str, Any]) -> Any:
     """The function of a NEFF, with `nki` that computes in numpy."""
-    import fake_isa
-    import fake_language
+    import fake_isa  # type: ignore[import-not-found]
+    import fake_language  # type: ignore[import-not-found]
 
     package = types.ModuleType("nki")
     vars(package).update(jit=lambda function: function, isa=fake_isa, language=fake_language)

@@ -36,7 +36,7 @@ def jit(func: Any = None, **_: Any) -> Any:
 
 def compiled(kernel: Kernel, bound: dict[str, Any], folder: str | None) -> Any:
     """Compiles into a folder; returns what running it would."""
-    from nki.isa import NkiValidationError  # type: ignore[import-not-found]
+    from nki.isa import NkiValidationError
 
     if os.environ.get("NKI_SIMULATOR"):
         raise RuntimeError("NKI_SIMULATOR is set")
