@@ -18,6 +18,7 @@ MAX_LINE = 300
 _MEMORY = re.compile(r"out of memory in (sbuf|psum)", re.IGNORECASE)
 _CODE = re.compile(r"\bNCC_[A-Z]+[0-9]+\b")
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(NkiValidationError|AssertionError)\b(?:: *(.*))?")
+_EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|Interrupt)\b")
 _RUNTIME = re.compile(r"\b(NRT_[A-Z_]+)\s*\(\s*(\d+)\s*\)")
 _WRONG_TARGET, _TIMED_OUT = "NRT_FAILURE", "NRT_TIMEOUT"
 
@@ -57,12 +58,20 @@ def failure(
         return CandidateError(status, _with_tail(what, finished.stderr))
     if told:
         return CandidateError(status, f"{told.get('where')} failed: {tail(str(told.get('text')))}")
-    lines = said.strip().splitlines()
     if finished.code == 0:
         return CandidateError(status, _with_tail(f"no result of {phase}", finished.stderr))
-    last = lines[-1].strip() if lines else f"exit code {finished.code}"
+    last = _raised(said) or f"exit code {finished.code}"
     what = "compiler error" if phase == COMPILE else f"{phase} failed"
     return CandidateError(status, f"{what}: {last[:MAX_LINE]}")
+
+
+def _raised(said: str) -> str:
+    """Returns the exception at the end of a traceback, else the last line."""
+    lines = [line.strip() for line in said.strip().splitlines()]
+    for index in range(len(lines) - 1, -1, -1):
+        if _EXCEPTION.match(lines[index]):
+            return " ".join(lines[index:])
+    return lines[-1] if lines else ""
 
 
 def _compiler(said: str) -> CandidateError | None:
