@@ -210,7 +210,9 @@ class _Run:
         job = self.prepared.job
         if job.ray == SERIAL:
             return SerialExecutor(self.prepared.problem)
-        return RayExecutor(self.prepared.problem, job.workers, job.ray, job.timeout_s)
+        return RayExecutor(
+            self.prepared.problem, job.workers, job.ray, job.timeout_s, job.compile_timeout_s
+        )
 
     def _measure(self, study: Study, executor: Executor) -> None:
         rows = iter([row for row in range(len(self.prepared.space)) if row not in self.known])
