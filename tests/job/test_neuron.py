@@ -16,7 +16,7 @@ from tests.backends.neuron.packages import (
     write_sdk,
 )
 from tuner.job import Job, prepare
-from tuner.job.neuron import neuron_options
+from tuner.job.neuron import deadlines, neuron_options
 from tuner.job.settings import NEURON_OPTIONS
 from tuner.runtime.errors import TunerError
 
@@ -58,6 +58,20 @@ def test_interpreters_are_paths_that_hold_in_any_folder(
     assert options["nki_python"] == python
     assert Path(options["nrtpy_python"]).is_absolute()
     assert options["beta1_python"] is None
+
+
+def test_the_phases_have_room_for_all_programs_of_the_backend() -> None:
+    simulated = Job("matmul", SHAPE, timeout_s=5.0)
+    assert deadlines(simulated) == (5.0, None)
+    measured = Job("matmul", SHAPE, backend="neuron", timeout_s=5.0, repeats=20)
+    limits = neuron_options(measured)
+    phase_s, compile_s = deadlines(measured)
+    assert compile_s is not None
+    assert compile_s > limits["compile_timeout_s"] == 600.0
+    assert phase_s > limits["compile_timeout_s"] + 2 * limits["timeout_s"]
+    many = Job("matmul", SHAPE, backend="neuron", timeout_s=90.0, compile_timeout_s=60.0)
+    assert deadlines(many)[0] > many.repeats * 90.0
+    assert neuron_options(many)["compile_timeout_s"] == 60.0
 
 
 @pytest.mark.parametrize("name", ["trn1", "trn3"])

@@ -33,12 +33,12 @@ from tuner.execution import LOCAL, Session
 from tuner.job.preparing import prepare
 from tuner.job.settings import Job
 from tuner.process import run
+from tuner.process.memory import machine_bytes
 
 __all__ = ["Diagnosis", "diagnose"]
 
 MACHINE, ISOLATION = "this machine", "isolation"
 GIB, MIB = 1 << 30, 1 << 20
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 KERNEL, SHAPE = "matmul", "M=128,K=128,N=128"
 CHECK_S = 30.0
 """Within which a check of isolation must have its answer."""
@@ -105,16 +105,8 @@ def _machine() -> Iterator[Finding]:
     told = f"{platform.python_version()} ({sys.executable}), {platform.platform()}"
     yield Finding(MACHINE, "Python", OK, told)
     yield Finding(MACHINE, "packages", OK, versions)
-    cores, memory = len(os.sched_getaffinity(0)), _memory_bytes() / GIB
+    cores, memory = len(os.sched_getaffinity(0)), machine_bytes() / GIB
     yield Finding(MACHINE, "size", OK, f"{cores} CPU cores, {memory:.1f} GiB of memory")
-
-
-def _memory_bytes() -> int:
-    """Returns the memory of this machine or of its container, whichever is less."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError):
-        memory = min(memory, int(CGROUP_LIMIT.read_text()))
-    return memory
 
 
 def _simulate() -> str:

@@ -11,8 +11,11 @@ from tuner.execution import LOCAL
 from tuner.job.settings import NEURON_OPTIONS, SERIAL, Job
 from tuner.runtime.errors import TunerError
 
-__all__ = ["neuron_options", "pinned"]
+__all__ = ["deadlines", "neuron_options", "pinned"]
 
+COMPILE_S = 600.0
+"""Compiling takes minutes."""
+MARGIN_S = 30.0
 GENERATION_2 = "NeuronCore-v2"
 _PYTHONS = ("nki_python", "nrtpy_python", "beta1_python")
 
@@ -27,7 +30,21 @@ def neuron_options(job: Job) -> dict[str, Any]:
     options = {name: getattr(job, name) for name in NEURON_OPTIONS}
     for name in _PYTHONS:
         options[name] = options[name] and interpreter(options[name])
-    return {**options, "timeout_s": job.timeout_s}
+    limits = {"compile_timeout_s": job.compile_timeout_s or COMPILE_S, "timeout_s": job.timeout_s}
+    return {**options, **limits, "memory_gb": job.memory_gb}
+
+
+def deadlines(job: Job) -> tuple[float, float | None]:
+    """Returns the seconds that a phase may take, and those of compiling where they are others.
+
+    The neuron backend ends its programs itself: one that compiles, one for each sample. A phase has
+    room for all of them; the check compiles too.
+    """
+    if job.backend != NEURON:
+        return job.timeout_s, job.compile_timeout_s
+    compile_s = job.compile_timeout_s or COMPILE_S
+    phase_s = max(compile_s + 2 * job.timeout_s, job.repeats * job.timeout_s)
+    return phase_s + MARGIN_S, compile_s + MARGIN_S
 
 
 def pinned(job: Job, problem: Problem) -> Problem:

@@ -23,6 +23,7 @@ from tuner.database import Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
+from tuner.job.neuron import deadlines
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.preparing import Prepared, prepare
 from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
@@ -190,10 +191,11 @@ class _Run:
         job = self.prepared.job
         if job.ray == SERIAL:
             return SerialExecutor(problem)
+        timeout_s, compile_timeout_s = deadlines(job)
         return RayExecutor(
             problem,
-            timeout_s=job.timeout_s,
-            compile_timeout_s=job.compile_timeout_s,
+            timeout_s=timeout_s,
+            compile_timeout_s=compile_timeout_s,
             session=self.session,
         )
 

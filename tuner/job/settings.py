@@ -43,7 +43,8 @@ class Job:
         resume: Go on with the newest study of this workload.
         timeout_s: Wall-clock seconds that each phase of a config may take: compiling, checking,
             timing.
-        compile_timeout_s: The same for compiling alone; None for no other.
+        compile_timeout_s: The same for compiling alone; None for no other, 600 of backend "neuron",
+            whose `timeout_s` is that of one program: each sample is taken by one.
         memory_gb: GiB that a worker's child may have; None for half of its machine.
         max_s: Wall-clock seconds that the search may take, with the runs before a resume: no config
             is begun later; the start of workers, a prior and the last check do not count.
