@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,18 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, fake: Fake) -> None:
     outcome = run(space, tmp_path, fake, trials=4, resume=True)
     assert (outcome.trials, outcome.measured) == (4, 2)
     assert len(fake.log()) > compiled
+
+
+@pytest.mark.slow
+def test_a_job_on_ray_compiles_and_times_in_different_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = machine(tmp_path / "sdk", monkeypatch, private=True)
+    tools = fake.folder / "neuron" / "bin"  # where workers find them: they know no fake
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    outcome = run(write_space(tmp_path), tmp_path, fake, ray="local", workers=2, trials=6)
+    assert (outcome.trials, outcome.failures) == (6, {})
+    assert outcome.best is not None
+    assert outcome.best.verified
+    assert outcome.best.figures["compiled_by"] == "framework"
+    assert {line for line in fake.log() if line.startswith("runs")} == {"runs on 0", "runs on 1"}
