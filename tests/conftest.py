@@ -18,6 +18,13 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--soak`: ten times the faults, in the tests marked so."""
+    parser.addoption(
+        "--soak", action="store_true", help="tests of faults: inject ten times as many"
+    )
+
+
 @pytest.fixture
 def kernel_file(tmp_path: Path) -> Path:
     """A small kernel that doubles a tensor."""
@@ -40,6 +47,7 @@ def ray_session() -> Iterator[None]:
     ray.init(
         address="local",
         num_cpus=4,
+        resources={"neuron_cores": 2},
         include_dashboard=False,
         object_store_memory=80 << 20,
         log_to_driver=False,

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.search.studies import small_space, study_of
-from tuner.search import suggest
+from tests.search.studies import block_space, small_space, smooth, study_of
+from tuner.search import Search, suggest
 from tuner.search.history import CODE, Book
 from tuner.space import SearchSpace
 
@@ -142,3 +145,57 @@ def test_reading_again_is_reading_anew(space: SearchSpace) -> None:
     again, anew = book.read(study), Book(space).read(study)
     assert list(again.rows) == list(anew.rows) == [3, 4]
     assert again.values.tolist() == anew.values.tolist()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.sampled_from([1.0, 2.0, np.inf, None]), st.integers(0, 4)),
+        max_size=12,
+    ),
+    st.integers(1, 4),
+)
+def test_reading_piece_by_piece_is_reading_once(
+    found: list[tuple[int, float | None, int]], step: int
+) -> None:
+    space, study = small_space(), study_with()
+    book, histories = Book(space), []
+    for place in range(0, len(found), step):
+        for row, value, second in found[place : place + step]:
+            study.add_trial(finished(space, row, None if value is None else [value], second))
+        history = book.read(study)
+        histories.append((history, history.rows.tolist(), history.values.tolist()))
+        anew = Book(space).read(study)
+        assert history.rows.tolist() == anew.rows.tolist()
+        assert history.values.tolist() == anew.values.tolist()
+    for history, rows, values in histories:  # later readings leave what was handed out alone
+        assert (history.rows.tolist(), history.values.tolist()) == (rows, values)
+
+
+def test_a_trial_is_looked_up_at_its_beginning_and_its_end_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = block_space()
+    looked_up = []
+    row_of = Book._row
+
+    def counting(book: Book, trial: FrozenTrial) -> int:
+        looked_up.append(trial.number)
+        return row_of(book, trial)
+
+    monkeypatch.setattr(Book, "_row", counting)
+    search = Search(space, "random")
+    running = []
+    for _ in range(60):
+        running.append(search.ask())
+        if len(running) == 8:
+            number, config = running.pop(0)
+            search.tell(number, smooth(config))
+    assert max(Counter(looked_up).values()) == 2
+
+
+def test_a_book_reads_the_study_it_is_given(space: SearchSpace) -> None:
+    book = Book(space)
+    assert list(book.read(study_with(finished(space, 4, [2.0]))).rows) == [4]
+    both = study_with(finished(space, 7, [1.0, 2.0]), directions=("maximize", "minimize"))
+    assert list(book.read(both).rows) == [7]
+    assert book.read(both).values.tolist() == [[-1.0, 2.0]]

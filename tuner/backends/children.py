@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ __all__ = [
     "dtype_named",
     "load_arrays",
     "save_arrays",
-    "signal_name",
     "tail",
     "write_kernel",
 ]
@@ -49,7 +47,7 @@ def ask(
 
     Args:
         command: The interpreter.
-        script: The script; it is copied, for its neighbours could be imported otherwise.
+        script: The script; it is copied, else its neighbours could be imported.
         folder: Its folder, with whatever else it needs.
         job: What it finds as job.json.
         deadline_s: Wall-clock seconds that it may take.
@@ -125,11 +123,3 @@ def tail(said: str) -> str:
     """Returns the end of what a script wrote, in one line."""
     line = " ".join(said.split())
     return f"{'... ' * (len(line) > MAX_TAIL)}{line[-MAX_TAIL:]}"
-
-
-def signal_name(number: int | None) -> str:
-    """Returns a signal's name, e.g. "SIGSEGV" for 11."""
-    try:
-        return signal.Signals(number or 0).name
-    except ValueError:
-        return f"signal {number}"

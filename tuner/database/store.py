@@ -134,8 +134,9 @@ class Store:
                     self._connection = _connect(self.path.absolute().as_uri())
                     self._check_version()
                     self._connection.execute("PRAGMA journal_mode = WAL")
-                    if not durable:
-                        self._connection.execute("PRAGMA synchronous = OFF")
+                    # FULL: a commit is on disk when it returns; some SQLites are built otherwise
+                    synchronous = "FULL" if durable else "OFF"
+                    self._connection.execute(f"PRAGMA synchronous = {synchronous}")
                     self._connection.executescript(_TABLES)
                     self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             else:
@@ -195,8 +196,8 @@ class Store:
         query = (
             "INSERT INTO trials (study, number, config, status, latency_us, reason, verified, "
             "figures, host_s, finished_at) VALUES "
-            "(:study, (SELECT COUNT(*) FROM trials WHERE study = :study), :config, :status, "
-            ":latency_us, :reason, :verified, :figures, :host_s, :finished_at) "
+            "(:study, (SELECT IFNULL(MAX(number) + 1, 0) FROM trials WHERE study = :study), "
+            ":config, :status, :latency_us, :reason, :verified, :figures, :host_s, :finished_at) "
             "ON CONFLICT (study, config) DO UPDATE SET status = excluded.status, reason = "
             "excluded.reason, latency_us = excluded.latency_us, verified = excluded.verified, "
             "figures = iif(excluded.figures = '{}', figures, excluded.figures) "

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tuner.execution.pool import Pool, first_line
-from tuner.process import Scratch
+from tuner.execution.ray_settings import (
+    files_in,
+    lend,
+    listen_to_others,
+    private_settings,
+    sigterm_kept,
+)
+from tuner.process import Reaper, Scratch
 from tuner.runtime.errors import TunerError
 
 __all__ = ["LOCAL", "Session"]
@@ -51,7 +57,7 @@ class Session:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._lent: dict[str, str | None] = {}
         if address == LOCAL and not _is_running():
-            self._lent = _lend(_private_settings())
+            self._lent = lend(private_settings())
         import ray
 
         self.workers = workers
@@ -60,8 +66,22 @@ class Session:
         if not self._owned:
             return
         _check_listening(address)
-        # Ray puts the working directory first on its workers' path: give it an empty one.
         self._scratch = Scratch()
+        self._reaper = Reaper(self._scratch.path)
+        try:
+            with sigterm_kept():
+                self._start(address, resources or {})
+        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
+            self._clean()
+            raise TunerError(
+                f"cannot reach Ray at {address!r}: {first_line(error)} "
+                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
+            ) from None
+
+    def _start(self, address: str, resources: Mapping[str, float]) -> None:
+        import ray
+
+        # Ray puts the working directory first on its workers' path: give it an empty one.
         empty = self._scratch.path / "empty"
         empty.mkdir()
         common: dict[str, Any] = {
@@ -69,26 +89,23 @@ class Session:
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
+        if address != LOCAL:
+            ray.init(address=address, **common)
+            return
+        unmarked = lend(self._reaper.mark)
         try:
-            if address == LOCAL:
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    resources=dict(resources or {}),
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                    **common,
-                )
-            else:
-                ray.init(address=address, **common)
-        except Exception as error:  # Ray raises bare ones too, when a node is slow to start
-            self._scratch.close()
-            _lend(self._lent)
-            raise TunerError(
-                f"cannot reach Ray at {address!r}: {first_line(error)} "
-                "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
-            ) from None
+            ray.init(
+                address="local",
+                num_cpus=self.workers,
+                resources=dict(resources),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=files_in(self._scratch.path),
+                **common,
+            )
+        finally:
+            lend(unmarked)
 
     def close(self) -> None:
         """Ends the workers, and Ray where this started it; may be called twice."""
@@ -97,47 +114,20 @@ class Session:
         self.pool.close()
         if self._owned:
             ray.shutdown()
-            self._scratch.close()
-            _lend(self._lent)
-            _listen_to_others(True)
+            self._clean()
             self._owned = False
+
+    def _clean(self) -> None:
+        self._reaper.close()
+        self._scratch.close()
+        lend(self._lent)
+        listen_to_others(True)
 
 
 def _is_running() -> bool:
     """Whether this process has a Ray already."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
-
-
-def _private_settings() -> dict[str, str | None]:
-    """Returns the environment in which a Ray of this machine alone is to start: it listens on
-    loopback only, and talks to nobody who does not know this session's token.
-    """
-    settings: dict[str, str | None] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    _listen_to_others(False)
-    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        if "ray" not in sys.modules:
-            settings["RAY_AUTH_MODE"] = "token"
-    return settings
-
-
-def _listen_to_others(may: bool) -> None:
-    """Says the same to a Ray that has read its environment already."""
-    constants: Any = sys.modules.get("ray._private.ray_constants")
-    if hasattr(constants, "ENABLE_RAY_CLUSTER"):
-        constants.ENABLE_RAY_CLUSTER = may
-
-
-def _lend(settings: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Changes the environment and returns what undoes that."""
-    before = {name: os.environ.get(name) for name in settings}
-    for name, value in settings.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    return before
 
 
 def _check_listening(address: str) -> None:

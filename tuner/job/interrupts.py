@@ -1,4 +1,4 @@
-"""Ctrl-C while a job runs."""
+"""Ctrl-C and SIGTERM while a job runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ __all__ = ["interrupts"]
 
 @contextmanager
 def interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Turns the first Ctrl-C into a call of `stop`; the second one interrupts as usual."""
+    """Turns the first Ctrl-C, or SIGTERM as batch systems send it, into a call of `stop`; the
+    second one interrupts as Ctrl-C usually does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def once(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         stop()
 
-    before = signal.signal(signal.SIGINT, once)
+    before = {number: signal.signal(number, once) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +19,9 @@ from tuner.backends import (
     Status,
     make_backend,
 )
-from tuner.database import Store, Study, Trial, best_trial, database_path, locked
+from tuner.database import Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
-from tuner.job.finals import finalists, incumbent_interval, outcomes, remeasure
+from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.neuron import deadlines
 from tuner.job.outcome import Outcome, Progress
@@ -33,6 +31,7 @@ from tuner.job.resuming import find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job
 from tuner.job.stopping import Stopping, doubt, exhausting_s
+from tuner.job.trials import Trials
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
@@ -127,8 +126,7 @@ class _Run:
     prior: Prior | None = None
     session: Session | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
-    known: dict[str, Trial] = field(default_factory=dict)
-    failures: Counter[str] = field(default_factory=Counter)
+    known: Trials = field(default_factory=Trials)
     study: Study = field(init=False)
     seeds: Sequence[Seed] = ()
     unverified: str = ""
@@ -217,8 +215,7 @@ class _Run:
         study = find_study(self.store, self.prepared.info)
         self.seeds = seeds_of(study.info.settings)
         trials = self.store.trials(study.id)
-        self.known = {_key(trial.config): trial for trial in trials}
-        self.failures.update(t.status.value for t in trials if t.status != Status.CORRECT)
+        self.known.learn(trials)
         self.spent_s = max((t.host_s.get(SEARCHED, 0.0) for t in trials), default=0.0)
         self.stopping.begun = len(trials)
         return study
@@ -240,13 +237,13 @@ class _Run:
 
     def trial(self, config: Config) -> Trial | None:
         """Returns a finished trial."""
-        return self.known.get(_key(config))
+        return self.known.of(config)
 
     def candidate(self, number: int, config: Config, best_us: float | None) -> Candidate:
         """Returns what to measure of a config, given the best time so far."""
         repeats, limit_us = None, best_us
         if self.prepared.noisy:
-            incumbent_us = incumbent_interval(self.known.values(), best_us)
+            incumbent_us = self.known.interval(best_us)
             repeats = Repeats(self.prepared.job.repeats, incumbent_us=incumbent_us)
             limit_us = incumbent_us[1] if incumbent_us else best_us
         verify = self.prepared.job.verify == "all"
@@ -266,25 +263,20 @@ class _Run:
             return
         host_s = {SEARCHED: self.elapsed_s()}
         done = [(c, dataclasses.replace(m, host_s={**m.host_s, **host_s})) for c, m in done]
-        for trial in self.store.append(self.study.id, done):
-            self.known[_key(trial.config)] = trial
+        self.known.learn(self.store.append(self.study.id, done))
         self.measured += len(done)
-        self.failures.update(m.status.value for _, m in done if m.status != Status.CORRECT)
         self._report()
 
     def _remeasure(self, executor: Executor) -> None:
         """Times the fastest configs anew, in turns, where times vary."""
         job, stopped = self.prepared.job, self.interrupted.is_set
         count = job.remeasure if self.prepared.noisy else 0
-        while not stopped() and (trials := finalists(self.known.values(), count)):
+        while not stopped() and (trials := finalists(self.known, count)):
             configs = [trial.config for trial in trials]
             found = remeasure(executor, configs, seed=job.seed, first=job.repeats, stopped=stopped)
             if found is None:
                 return
-            for trial in self.store.append(self.study.id, outcomes(trials, found)):
-                self.known[_key(trial.config)] = trial
-            failed = [m for position, m in found.last.items() if position not in found.samples]
-            self.failures.update(measurement.status.value for measurement in failed)
+            self.known.learn(self.store.append(self.study.id, outcomes(trials, found)))
             self._report()
 
     def keep_check(self, trial: Trial, checked: Measurement) -> Trial:
@@ -297,9 +289,8 @@ class _Run:
             return trial
         kept = dataclasses.replace(checked, latency_us=trial.latency_us if right else None)
         (trial,) = self.store.append(self.study.id, [(trial.config, kept)])
-        self.known[_key(trial.config)] = trial
+        self.known.learn([trial])
         if not right:
-            self.failures[checked.status.value] += 1
             self._report()
         return trial
 
@@ -309,7 +300,7 @@ class _Run:
         """
         while not self.interrupted.is_set():
             self._remeasure(executor)
-            best = best_trial(list(self.known.values()))
+            best = self.known.best
             check = None if best is None else self.check(0, best)
             if best is None or check is None:
                 return
@@ -323,8 +314,8 @@ class _Run:
                 return
 
     def _report(self) -> None:
-        best = best_trial(list(self.known.values()))
-        default = self.known.get(_key(self.prepared.info.default))
+        best = self.known.best
+        default = self.known.of(self.prepared.info.default)
         self.report(
             Progress(
                 done=len(self.known),
@@ -333,7 +324,7 @@ class _Run:
                 best_us=best.latency_us if best else None,
                 default_us=default.latency_us if default else None,
                 kind=self.prepared.info.kind,
-                failures=dict(self.failures),
+                failures=dict(self.known.failures),
                 elapsed_s=time.monotonic() - self.started,
                 stopping=self.interrupted.is_set(),
                 error_percent=best.figures.get("error_percent") if best else None,
@@ -353,11 +344,11 @@ class _Run:
             workload=prepared.workload,
             device=prepared.info.device,
             kind=prepared.info.kind,
-            default=self.known.get(_key(prepared.info.default)),
-            best=best_trial(list(self.known.values())),
+            default=self.known.of(prepared.info.default),
+            best=self.known.best,
             trials=len(self.known),
             valid_configs=len(prepared.space),
-            failures=dict(self.failures),
+            failures=dict(self.known.failures),
             roofline_us=prepared.info.roofline_us,
             measured=self.measured,
             elapsed_s=elapsed_s,
@@ -382,7 +373,3 @@ class _Run:
             ),
             ask_s=search.ask_s,
         )
-
-
-def _key(config: Config) -> str:
-    return json.dumps(config, sort_keys=True)

@@ -18,6 +18,10 @@ from tuner.search import Search
 __all__ = ["Keeper", "Searching"]
 
 POLL_S = 0.25
+AHEAD = 8
+"""Asked and not yet told, for each in flight, where nothing depends on results: enough for one
+trial in a hundred to take twenty times as long as the others.
+"""
 
 
 class Keeper(Protocol):
@@ -65,6 +69,9 @@ class Searching:
     The sampler is told in the order of asking, and only when the window of asked trials is full: so
     each proposal depends on the results before it, not on when they arrived, and a run can be
     repeated. What is in flight when a rule ends it is waited for, unless `stop` is set.
+
+    A trial that takes long holds up the telling, and once the window is full the asking: where no
+    proposal and no rule depends on results, the window is so wide that workers do not idle for it.
     """
 
     search: Search
@@ -73,12 +80,18 @@ class Searching:
     keeper: Keeper
     stop: threading.Event
     _untold: deque[_Asked] = field(default_factory=deque)
+    _in_flight: dict[int, _Asked] = field(default_factory=dict)
 
     def run(self) -> None:
         """Searches to the end, or until `stop` is set."""
+        learns = self.search.learns or self.stopping.learns
         while not self.stop.is_set():
-            room = len(self._untold) < self.executor.capacity and not self.search.exhausted
-            if room and self.stopping.asks(self.keeper.elapsed_s()):
+            capacity = self.executor.capacity
+            window = capacity if learns or capacity == 1 else AHEAD * capacity
+            room = len(self._untold) < window and not self.search.exhausted
+            if room and len(self._in_flight) >= capacity:
+                self._receive(self.executor.wait(POLL_S))
+            elif room and self.stopping.asks(self.keeper.elapsed_s()):
                 self._ask()
             elif self._untold and self._untold[0].back:
                 self._tell()
@@ -97,7 +110,7 @@ class Searching:
             return
         else:
             candidate = self.keeper.candidate(asked.number, asked.config, self.search.best_us)
-            self.executor.submit(candidate)
+            self._submit(asked, candidate)
         self._untold.append(asked)
 
     def _tell(self) -> None:
@@ -110,15 +123,18 @@ class Searching:
             asked.latency_us = asked.latency_us if _right(trial) else None
             asked.back, asked.checked = check is None, True
             if check is not None:
-                self.executor.submit(check)
+                self._submit(asked, check)
                 return
         self._untold.popleft()
         self.search.tell(asked.number, asked.latency_us)
         self.stopping.tell(asked.latency_us)
 
+    def _submit(self, asked: _Asked, candidate: Candidate) -> None:
+        self._in_flight[asked.number] = asked
+        self.executor.submit(candidate)
+
     def _receive(self, measurements: Sequence[Measurement]) -> None:
-        by_number = {asked.number: asked for asked in self._untold}
-        done = [(by_number[measurement.number], measurement) for measurement in measurements]
+        done = [(self._in_flight.pop(m.number), m) for m in measurements]
         self.keeper.keep([(asked.config, m) for asked, m in done if not asked.checked])
         for asked, measurement in done:
             trial = self.keeper.trial(asked.config)

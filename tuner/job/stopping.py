@@ -53,6 +53,11 @@ class Stopping:
         """Whether nothing ends the search before all of so many configs are tried."""
         return self.trials >= configs and not (self.max_s or self.target_us or self.patience)
 
+    @property
+    def learns(self) -> bool:
+        """Whether results may end the search."""
+        return self.target_us is not None or self.patience is not None
+
     def asks(self, elapsed_s: float) -> bool:
         """Whether to ask for another config; those of earlier runs are asked for again first."""
         if self.asked >= self.begun:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-__all__ = ["PREFIX", "Scratch"]
+__all__ = ["PREFIX", "Scratch", "sweep"]
 
 PREFIX = "nki-tuner-"
 OWNER = "owner.lock"
@@ -35,7 +35,7 @@ class Scratch:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._lock = os.open(self.path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        _sweep(self.path)
+        sweep(self.path.parent, self.path)
 
     def forget(self) -> None:
         """Lets go of the lock in a forked copy of the owner."""
@@ -48,9 +48,9 @@ class Scratch:
             os.close(self._lock)
 
 
-def _sweep(mine: Path) -> None:
-    """Removes the folders beside mine whose owner is gone."""
-    for path in mine.parent.glob(f"{PREFIX}*"):
+def sweep(folder: Path, mine: Path | None = None) -> None:
+    """Removes the scratch folders in a folder whose owner is gone, but mine."""
+    for path in folder.glob(f"{PREFIX}*"):
         if path != mine:
             with contextlib.suppress(OSError):
                 _remove_unheld(path)

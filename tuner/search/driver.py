@@ -66,6 +66,11 @@ class Search:
         return self._best
 
     @property
+    def learns(self) -> bool:
+        """Whether what is told changes what is proposed."""
+        return self._sampler.learns
+
+    @property
     def exhausted(self) -> bool:
         """Whether no config is left to propose."""
         return len(self._study.get_trials(deepcopy=False)) >= len(self._space)

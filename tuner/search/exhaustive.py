@@ -18,6 +18,7 @@ class ExhaustiveSampler(RowSampler):
     sample of the space.
     """
 
+    learns = False
     _order: npt.NDArray[np.int64] | None = None
 
     def _propose(

@@ -42,9 +42,11 @@ class RowSampler(BaseSampler):
         ExhaustedError: On asking for one more than there are.
 
     Attributes:
+        learns: Whether results change what it proposes.
         reads_failures: Whether it learns from trials in the state FAIL.
     """
 
+    learns = True
     reads_failures = True
 
     def __init__(
@@ -163,6 +165,8 @@ class RowSampler(BaseSampler):
 
 class RandomSampler(RowSampler):
     """Proposes configs uniformly."""
+
+    learns = False
 
     def _propose(
         self, study: Study, trial: FrozenTrial, history: History, taken: npt.NDArray[np.bool_]

@@ -32,7 +32,8 @@ EVERYTHING = Probed(
 
 
 def test_the_best_that_works_is_chosen() -> None:
-    left, chosen = EVERYTHING, []
+    left: Any = EVERYTHING
+    chosen = []
     for name in ("nrtpy", "spike", "explorer", "beta1"):
         tool = choose_tool(left, Settings.of({}))
         chosen.append((tool.name, tool.program, tool.mode))

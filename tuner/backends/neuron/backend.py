@@ -246,10 +246,14 @@ class NeuronBackend:
 
     def capabilities(self) -> Capabilities:
         """Measured times, which vary; compiling overlaps timing where it needs no core."""
-        if self._tool.name == BETA1:
-            one = (Stage(resources=TIMED_WITH),)
-            return Capabilities("measured", 1, noisy=True, stages=one)
-        return Capabilities("measured", 1, noisy=True, stages=stages(self.route))
+        beta1 = self._tool.name == BETA1
+        return Capabilities(
+            "measured",
+            1,
+            noisy=True,
+            stages=(Stage(resources=TIMED_WITH),) if beta1 else stages(self.route),
+            available={name: float(len(self._cores.visible)) for name in TIMED_WITH},
+        )
 
 
 def pinned(problem: Problem, here: bool = True) -> Problem:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.backends.base import CandidateError, Status
-from tuner.backends.children import signal_name, tail
+from tuner.backends.children import tail
+from tuner.backends.neuron.probe import signal_name
 from tuner.process import Finished
 
 __all__ = ["COMPILE", "MEASURE", "VERIFY", "failure"]
@@ -53,7 +54,7 @@ def failure(
     if known is not None:
         return known
     if finished.ended == "signal":
-        by = f"killed by {signal_name(finished.code)}"
+        by = f"killed by {signal_name(finished.code or 0)}"
         what = f"compiler crash: {by}" if phase == COMPILE else f"{by} in {phase}"
         return CandidateError(status, _with_tail(what, finished.stderr))
     if told:

@@ -1,0 +1,1 @@
+"""How many workers one driver keeps busy; prints figures, asserts nothing."""

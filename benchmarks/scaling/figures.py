@@ -1,0 +1,134 @@
+"""What the trials of a run say: how busy the workers were, and what the driver can keep up with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+__all__ = ["Busy", "Model", "Sleep", "busy", "fit", "slope"]
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """One trial as the worker saw it, in seconds of the machine's monotonic clock."""
+
+    began_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True)
+class Busy:
+    """How busy the workers of a run were.
+
+    Steady is from when as many trials as there are workers have begun until the last trial begins:
+    all the time there is a trial for every worker, so that a worker that sleeps none is a loss.
+
+    Attributes:
+        steady_s: Length of the steady part.
+        share: Useful seconds of the steady part over workers times its length.
+        whole: The same from the first trial's begin to the last one's end.
+        tail_s: From the last begin to the last end.
+        per_s: Trials begun a second in the steady part.
+    """
+
+    steady_s: float
+    share: float
+    whole: float
+    tail_s: float
+    per_s: float
+
+
+def busy(sleeps: Sequence[Sleep], workers: int, seconds: float) -> Busy:
+    """Returns how busy workers were.
+
+    Args:
+        sleeps: All trials of a run.
+        workers: Those that were asked for, whether they came or not.
+        seconds: What a trial was to sleep; what it slept longer is no use.
+
+    Raises:
+        ValueError: No part of the run is steady.
+    """
+    begins = sorted(sleep.began_s for sleep in sleeps)
+    if len(begins) < 2 * workers:
+        raise ValueError(f"{len(begins)} trials: expected at least two for each of {workers}")
+    begin, end, last = begins[workers - 1], begins[-1], max(s.ended_s for s in sleeps)
+    useful = sum(
+        max(min(s.ended_s, end) - max(s.began_s, begin), 0.0)
+        * min(seconds / max(s.ended_s - s.began_s, 1e-9), 1.0)
+        for s in sleeps
+    )
+    return Busy(
+        steady_s=end - begin,
+        share=useful / (workers * (end - begin)),
+        whole=len(sleeps) * seconds / (workers * (last - begins[0])),
+        tail_s=last - end,
+        per_s=(len(begins) - workers) / (end - begin),
+    )
+
+
+def slope(marks: Sequence[tuple[int, float]], trials: int) -> float:
+    """Returns what a trial costs when so many are finished: over the fifth of them before and
+    after, or what there is of it.
+
+    Args:
+        marks: (finished trials, what they cost so far), rising.
+        trials: Finished trials.
+    """
+    near = [mark for mark in marks if abs(mark[0] - trials) <= trials / 5]
+    (first, before), (last, after) = near[0], near[-1]
+    return (after - before) / (last - first) if last > first else math.nan
+
+
+@dataclass(frozen=True)
+class Model:
+    """How many trials a second the driver gets through: as many as the workers finish, until they
+    are more than one process can look after.
+
+    Attributes:
+        gap_s: Between two trials of a worker.
+        driver_s: CPU seconds of the driver for a trial.
+        others_s: CPU seconds of Ray and the workers for a trial, on the driver's machine.
+        cores: Cores that all of them share.
+    """
+
+    gap_s: float
+    driver_s: float
+    others_s: float
+    cores: int
+
+    @property
+    def driver_per_s(self) -> float:
+        """Trials a second at which the driver is all busy."""
+        return 1 / self.driver_s
+
+    @property
+    def machine_per_s(self) -> float:
+        """Trials a second at which the cores are, where all processes are on one machine."""
+        return self.cores / (self.driver_s + self.others_s)
+
+    def per_s(self, workers: int, seconds: float) -> float:
+        """Returns trials a second of so many workers on one machine."""
+        asked = workers / (seconds + self.gap_s)
+        return min(asked, self.driver_per_s, self.machine_per_s)
+
+    def workers(self, seconds: float) -> float:
+        """Returns how many workers one driver keeps busy where they have machines of their own."""
+        return (seconds + self.gap_s) / self.driver_s
+
+
+def fit(
+    points: Sequence[tuple[int, float, float]], driver_s: float, others_s: float, cores: int
+) -> Model:
+    """Fits the gap between trials to runs that were not saturated.
+
+    Args:
+        points: (workers, seconds, trials a second) of each run.
+        driver_s: CPU seconds of the driver for a trial.
+        others_s: Those of the other processes.
+        cores: Cores of the machine.
+    """
+    gaps = [workers / per_s - seconds for workers, seconds, per_s in points]
+    return Model(max(median(gaps), 0.0), driver_s, others_s, cores)

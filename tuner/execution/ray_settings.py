@@ -1,0 +1,72 @@
+"""What surrounds the start of a Ray: its environment, its files, and the signals that it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["files_in", "lend", "listen_to_others", "private_settings", "sigterm_kept"]
+
+LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.4194304"
+MAX_SOCKET_BYTES = 107
+
+
+def private_settings() -> dict[str, str | None]:
+    """Returns the environment in which a Ray of this machine alone is to start: it listens on
+    loopback only, and talks to nobody who does not know this session's token.
+    """
+    settings: dict[str, str | None] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    listen_to_others(False)
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        if "ray" not in sys.modules:
+            settings["RAY_AUTH_MODE"] = "token"
+    return settings
+
+
+def listen_to_others(may: bool) -> None:
+    """Says whether Ray may listen on other interfaces, to one that has read its environment
+    already.
+    """
+    constants: Any = sys.modules.get("ray._private.ray_constants")
+    if hasattr(constants, "ENABLE_RAY_CLUSTER"):
+        constants.ENABLE_RAY_CLUSTER = may
+
+
+def lend(settings: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Changes the environment and returns what undoes that."""
+    before = {name: os.environ.get(name) for name in settings}
+    for name, value in settings.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return before
+
+
+def files_in(scratch: Path) -> str | None:
+    """Returns a folder for Ray's files, which it opens to all, in one that is closed to them; None
+    for Ray's own where sockets there had too long a name.
+    """
+    folder = scratch / "ray"
+    longest = os.fsencode(folder / LONGEST_SOCKET)
+    return str(folder) if len(longest) <= MAX_SOCKET_BYTES else None
+
+
+@contextlib.contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Undoes that Ray ends a driver at SIGTERM its own way."""
+    mine = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if mine and before is not None:
+            signal.signal(signal.SIGTERM, before)
