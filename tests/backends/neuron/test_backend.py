@@ -11,7 +11,7 @@ from tests.backends.neuron.fake import Fake, machine
 from tests.backends.small_kernel import problem as small_problem
 from tuner.backends import Candidate, Problem, Repeats, Stage, Status, evaluate, load_backend
 from tuner.backends.neuron.backend import NeuronBackend, pinned
-from tuner.backends.neuron.routes import TIMED_WITH
+from tuner.backends.neuron.compiling.routes import TIMED_WITH
 from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tuner.backends import child_tools
-from tuner.backends.neuron import backend, environment
+from tuner.backends.neuron import backend
+from tuner.backends.neuron.machine import environment
 from tuner.backends.neuron.probe import Package, Probed
 from tuner.backends.neuron.settings import TIMINGS, Settings
 from tuner.backends.neuron.tools import check_device, choose_tool, usable_nki
@@ -147,7 +148,7 @@ def test_the_environment_of_a_compile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_scripts_need_no_new_python() -> None:
     neuron = Path(backend.__file__).parent
-    scripts = [Path(child_tools.__file__), *neuron.glob("*_child.py")]
+    scripts = [Path(child_tools.__file__), *neuron.rglob("*_child.py")]
     assert len(scripts) >= 4
     for script in scripts:
         ast.parse(script.read_text(), feature_version=(3, 8))

@@ -23,17 +23,17 @@ from tuner.backends.base import (
 )
 from tuner.backends.checking import called, compare, random_values
 from tuner.backends.children import dtype_named
-from tuner.backends.neuron import environment
-from tuner.backends.neuron.artifact import Artifact
-from tuner.backends.neuron.beta1 import Beta1
-from tuner.backends.neuron.cache import open_cache
-from tuner.backends.neuron.compiling import Compiler
-from tuner.backends.neuron.cores import Cores
-from tuner.backends.neuron.explorer import Explorer
+from tuner.backends.neuron.compiling.artifact import Artifact
+from tuner.backends.neuron.compiling.cache import open_cache
+from tuner.backends.neuron.compiling.compiler import Compiler
+from tuner.backends.neuron.compiling.routes import TIMED_WITH, Route, choose_route, stages
+from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.machine.cores import Cores
 from tuner.backends.neuron.probe import Probed, probe
-from tuner.backends.neuron.routes import TIMED_WITH, Route, choose_route, stages
-from tuner.backends.neuron.running import Runtime
 from tuner.backends.neuron.settings import BETA1, EXPLORER, NRTPY, SPIKE, Settings
+from tuner.backends.neuron.timing.beta1 import Beta1
+from tuner.backends.neuron.timing.explorer import Explorer
+from tuner.backends.neuron.timing.runtime import Runtime
 from tuner.backends.neuron.tools import Tool, check_device, choose_tool, usable_nki
 from tuner.kernel import LoadedKernel, load_kernel
 from tuner.nki.record.tracing import trace

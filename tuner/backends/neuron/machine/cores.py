@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tuner.backends.base import CandidateError, Status
-from tuner.backends.neuron.leases import NoCoreError, leased, visible_cores
+from tuner.backends.neuron.machine.leases import NoCoreError, leased, visible_cores
 from tuner.backends.neuron.settings import Settings
 
 __all__ = ["Cores"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.backends.neuron.folders import private_folder, user_folder
+from tuner.backends.neuron.machine.folders import private_folder, user_folder
 
 __all__ = ["MAX_BYTES", "NeffCache", "key_of", "open_cache"]
 

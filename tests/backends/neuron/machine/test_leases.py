@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.backends.neuron.leases import NoCoreError, leased, parse_cores, visible_cores
+from tuner.backends.neuron.machine.leases import NoCoreError, leased, parse_cores, visible_cores
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tuner.backends.neuron.leases import leased
+from tuner.backends.neuron.machine.leases import leased
 with leased([0, 1], folder=Path(sys.argv[1])) as core:
     print(core, flush=True)
     time.sleep(60)

@@ -12,7 +12,7 @@ from tests.backends.conformance import CONFIG
 from tests.backends.neuron.fake import Fake
 from tests.backends.neuron.test_backend import made
 from tuner.backends import Candidate, Status, evaluate, load_backend
-from tuner.backends.neuron.cache import NeffCache, key_of, open_cache
+from tuner.backends.neuron.compiling.cache import NeffCache, key_of, open_cache
 from tuner.space import Argument
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from tuner.backends.base import CandidateError, Status
 from tuner.backends.checking import random_values
 from tuner.backends.children import dtype_named
-from tuner.backends.neuron import environment
-from tuner.backends.neuron.artifact import Artifact
-from tuner.backends.neuron.cores import Cores
+from tuner.backends.neuron.compiling.artifact import Artifact
 from tuner.backends.neuron.failures import MEASURE, failure
+from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.machine.cores import Cores
 from tuner.backends.neuron.settings import Settings
 from tuner.backends.neuron.tools import Tool
 from tuner.process import Finished, run

@@ -16,10 +16,10 @@ from tuner.backends.base import CandidateError, Status
 from tuner.backends.checking import random_values
 from tuner.backends.child_tools import per_call, spread
 from tuner.backends.children import ask, dtype_named, load_arrays, save_arrays
-from tuner.backends.neuron import environment
-from tuner.backends.neuron.artifact import Artifact
-from tuner.backends.neuron.cores import Cores
+from tuner.backends.neuron.compiling.artifact import Artifact
 from tuner.backends.neuron.failures import MEASURE, VERIFY, failure
+from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.machine.cores import Cores
 from tuner.backends.neuron.settings import HOST, Settings
 from tuner.backends.neuron.tools import Tool
 from tuner.nki.tensors.tensor import Values

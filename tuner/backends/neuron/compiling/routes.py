@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.backends.base import CandidateError, Stage
-from tuner.backends.neuron.cache import key_of
-from tuner.backends.neuron.folders import private_folder, user_folder
+from tuner.backends.neuron.compiling.cache import key_of
+from tuner.backends.neuron.machine.folders import private_folder, user_folder
 
 __all__ = ["DOCUMENTED", "HIDDEN", "PRIVATE", "TIMED_WITH", "Route", "choose_route", "stages"]
 

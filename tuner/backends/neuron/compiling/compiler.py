@@ -12,12 +12,12 @@ from typing import Any
 
 from tuner.backends.base import CandidateError, Status
 from tuner.backends.children import ask, write_kernel
-from tuner.backends.neuron import environment
-from tuner.backends.neuron.artifact import Artifact
-from tuner.backends.neuron.cache import NeffCache, key_of
-from tuner.backends.neuron.cores import Cores
+from tuner.backends.neuron.compiling.artifact import Artifact
+from tuner.backends.neuron.compiling.cache import NeffCache, key_of
+from tuner.backends.neuron.compiling.routes import DOCUMENTED, HIDDEN, Route
 from tuner.backends.neuron.failures import COMPILE, failure
-from tuner.backends.neuron.routes import DOCUMENTED, HIDDEN, Route
+from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.machine.cores import Cores
 from tuner.backends.neuron.settings import Settings
 from tuner.kernel import MODULE, KernelSource
 from tuner.space import Argument

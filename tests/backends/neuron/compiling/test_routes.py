@@ -9,7 +9,7 @@ from tests.backends.neuron.fake import machine
 from tests.backends.neuron.test_backend import made
 from tuner.backends import Candidate, Status, evaluate, load_backend
 from tuner.backends.base import CandidateError
-from tuner.backends.neuron.routes import Route, choose_route
+from tuner.backends.neuron.compiling.routes import Route, choose_route
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.backends.neuron.environment import CORES
-from tuner.backends.neuron.folders import private_folder, user_folder
+from tuner.backends.neuron.machine.environment import CORES
+from tuner.backends.neuron.machine.folders import private_folder, user_folder
 
 __all__ = ["NoCoreError", "leased", "parse_cores", "visible_cores"]
 

@@ -13,10 +13,10 @@ import numpy as np
 from tuner.backends.base import Mismatch, Problem
 from tuner.backends.checking import compare, random_values
 from tuner.backends.children import ask, dtype_named, load_arrays, save_arrays
-from tuner.backends.neuron import environment
-from tuner.backends.neuron.compiling import job_of
-from tuner.backends.neuron.cores import Cores
+from tuner.backends.neuron.compiling.compiler import job_of
 from tuner.backends.neuron.failures import COMPILE, VERIFY, failure
+from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.machine.cores import Cores
 from tuner.backends.neuron.settings import Settings
 from tuner.backends.neuron.tools import Tool
 from tuner.space import Argument

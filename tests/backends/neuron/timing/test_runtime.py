@@ -12,9 +12,9 @@ from tests.backends.neuron.fake import Fake, machine
 from tests.backends.neuron.test_backend import made
 from tuner.backends import Candidate, Measurement, Status, evaluate, load_backend
 from tuner.backends.child_tools import per_call, spread
-from tuner.backends.neuron.explorer import total_times_s
-from tuner.backends.neuron.running import percentile, sample_figures
 from tuner.backends.neuron.settings import Settings
+from tuner.backends.neuron.timing.explorer import total_times_s
+from tuner.backends.neuron.timing.runtime import percentile, sample_figures
 
 EXACT: Any = pytest.approx(34 * 1.0025)
 """The fake's median of the config."""
