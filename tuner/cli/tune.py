@@ -110,6 +110,12 @@ LINE_EVERY = 0.1
     show_default=True,
     help="Fastest configs measured again in turns at the end, where times vary.",
 )
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Shares the study with drivers on other machines, through a PostgreSQL database: "
+    "postgresql://user@host/database.",
+)
 @results_option
 @click.option("--resume", is_flag=True, help="Go on with the newest study of this workload.")
 def tune(kernel: str, shape: str, **options: Any) -> int:
@@ -234,6 +240,8 @@ def search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]
         rows.append(["warm start", f"{count} {what} ({shapes})"])
     if outcome.prior:
         rows.append(["prior", outcome.prior])
+    if outcome.shared:
+        rows.append(["shared study", outcome.shared])
     rows.append(["stopped by", _STOPPED[outcome.stopped_by].format(**options)])
     return rows
 

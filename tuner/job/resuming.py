@@ -10,7 +10,10 @@ from tuner.job.preparing import ENDS
 from tuner.job.warm_start import SETTING
 from tuner.runtime.errors import TunerError
 
-__all__ = ["changes", "find_study", "finished_study", "has_study"]
+__all__ = ["DRIVER", "changes", "find_study", "finished_study", "has_study", "identity"]
+
+DRIVER = "driver"
+"""Setting of a study that is shared with other drivers: the name of this one."""
 
 
 def find_study(store: Store, info: StudyInfo) -> Study:
@@ -28,7 +31,7 @@ def find_study(store: Store, info: StudyInfo) -> Study:
                 f"nothing to resume: {store.path} has no study of {info.kernel} {info.shape} "
                 f"{info.dtype} on {info.device}"
             )
-        old, now = _identity(mine[-1].info), _identity(info)
+        old, now = identity(mine[-1].info), identity(info)
         names = differences(old, now)
         told = ", ".join(f"{name} was {old.get(name)}, is {now.get(name)}" for name in names)
         raise TunerError(
@@ -58,7 +61,7 @@ def changes(store: Store, info: StudyInfo) -> tuple[str, ...]:
     """
 
     def asked(of: StudyInfo) -> dict[str, Any]:
-        return {name: value for name, value in _identity(of).items() if name not in HASHES}
+        return {name: value for name, value in identity(of).items() if name not in HASHES}
 
     for study in reversed(_of_workload(store, info)):
         if asked(study.info) == asked(info):
@@ -71,14 +74,14 @@ def _of_workload(store: Store, info: StudyInfo) -> list[Study]:
 
 
 def _same(store: Store, info: StudyInfo) -> list[Study]:
-    now = _identity(info)
-    return [study for study in _of_workload(store, info) if _identity(study.info) == now]
+    now = identity(info)
+    return [study for study in _of_workload(store, info) if identity(study.info) == now]
 
 
-def _identity(info: StudyInfo) -> dict[str, Any]:
-    """What its times and its proposals depend on, but its seeds, which it keeps."""
+def identity(info: StudyInfo) -> dict[str, Any]:
+    """Returns what its times and its proposals depend on, but what it keeps: its seeds, say."""
     every = {**info.fingerprint, **info.settings}
-    return {name: value for name, value in every.items() if name not in (SETTING, ENDS)}
+    return {name: value for name, value in every.items() if name not in (SETTING, ENDS, DRIVER)}
 
 
 def _ends(info: StudyInfo) -> dict[str, Any]:

@@ -27,15 +27,18 @@ from tuner.job.neuron import deadlines
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.preparing import Prepared, prepare
 from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
-from tuner.job.resuming import find_study
+from tuner.job.resuming import DRIVER, find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job
+from tuner.job.shared_search import SharedSearching, without
+from tuner.job.sharing import SHARED, new_driver, opened, sharing
 from tuner.job.stopping import Stopping, doubt, exhausting_s
 from tuner.job.trials import Trials
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import EXHAUSTIVE, GUIDED, Search
+from tuner.search.shared import SharedStudy
 
 __all__ = ["look_up", "open_session", "run_job", "tune"]
 
@@ -91,8 +94,9 @@ def run_job(
     with (
         locked(job.results, name),
         Store(job.results, create=True, durable=job.backend != REPLAY) as store,
+        opened(prepared) as shared,
     ):
-        return _Run(prepared, store, progress or (lambda _: None), prior, session).run()
+        return _Run(prepared, store, progress or (lambda _: None), prior, session, shared).run()
 
 
 def look_up(job: Job) -> tuple[Prepared, Prior | None]:
@@ -104,9 +108,8 @@ def look_up(job: Job) -> tuple[Prepared, Prior | None]:
     prepared = prepare(job)
     info = prepared.info
     prior = find_prior(prepared.job.prior, prepared.problem, info.kind, prepared.space)
-    if prior is None:
-        return prepared, None
-    info = dataclasses.replace(info, settings={**info.settings, **prior.settings})
+    added = {**(prior.settings if prior else {}), **({SHARED: True} if job.storage else {})}
+    info = dataclasses.replace(info, settings={**info.settings, **added})
     return dataclasses.replace(prepared, info=info), prior
 
 
@@ -125,6 +128,7 @@ class _Run:
     report: Callable[[Progress], None]
     prior: Prior | None = None
     session: Session | None = None
+    shared: SharedStudy | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     known: Trials = field(default_factory=Trials)
     study: Study = field(init=False)
@@ -208,6 +212,8 @@ class _Run:
     def _start(self) -> Study:
         info = self.prepared.info
         settings = {**info.settings, **settings_of(self.seeds)}
+        if self.shared is not None:
+            settings[DRIVER] = new_driver()
         return self.store.start(dataclasses.replace(info, settings=settings))
 
     def _resume(self) -> Study:
@@ -221,14 +227,22 @@ class _Run:
         return study
 
     def _search(self, executor: Executor) -> Search:
+        seed = self.prepared.job.seed
+        if self.shared is not None:  # drivers with one seed would propose the same
+            seed = self.shared.join(str(self.study.info.settings[DRIVER]), seed)
         search = Search(
             self.prepared.space,
             self.sampler,
-            self.prepared.job.seed,
+            seed,
             seeds=[seed.config for seed in self.seeds],
             prior=None if self.prior is None else self.prior.times,
         )
-        Searching(search, self.stopping, executor, self, self.interrupted).run()
+        if self.shared is None:
+            Searching(search, self.stopping, executor, self, self.interrupted).run()
+        else:
+            SharedSearching(
+                search, self.stopping, executor, self, self.interrupted, self.shared
+            ).run()
         return search
 
     def elapsed_s(self) -> float:
@@ -266,6 +280,24 @@ class _Run:
         self.known.learn(self.store.append(self.study.id, done))
         self.measured += len(done)
         self._report()
+
+    def finished(self) -> Sequence[Trial]:
+        """Returns all finished trials."""
+        return list(self.known)
+
+    def learn(self, done: Sequence[tuple[Config, Measurement]]) -> None:
+        """Commits what other drivers measured."""
+        if not done:
+            return
+        done = [(c, dataclasses.replace(m, host_s=without(m.host_s, SEARCHED))) for c, m in done]
+        self.known.learn(self.store.append(self.study.id, done))
+        self._report()
+
+    def say(self, note: str) -> None:
+        """Tells what the job is waiting for."""
+        self.note = note
+        self._report()
+        self.note = ""
 
     def _remeasure(self, executor: Executor) -> None:
         """Times the fastest configs anew, in turns, where times vary."""
@@ -363,6 +395,7 @@ class _Run:
             doubt=sentence,
             seeds=tuple(self.seeds),
             prior=self.prior.told(self.sampler) if self.prior is not None else "",
+            shared=sharing(self.shared, prepared.info, self.finished()) if self.shared else "",
             exhausting_s=exhausting_s(
                 len(prepared.space),
                 prepared.job.trials,

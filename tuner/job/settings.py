@@ -12,6 +12,7 @@ from tuner.backends.neuron.settings import AUTO, TIMINGS
 from tuner.execution import LOCAL
 from tuner.runtime.errors import TunerError, unknown
 from tuner.search import DEFAULT, full_name
+from tuner.search.storage import checked_url
 
 __all__ = ["NEURON_OPTIONS", "SERIAL", "VERIFY", "Job", "option_words", "other_options"]
 
@@ -69,6 +70,8 @@ class Job:
         lnc: Physical cores to a logical one, 1 or 2, of backend "neuron".
         exclusive_hbm: Leaves the neighbour of a timed core idle, which shares its HBM, of backend
             "neuron".
+        storage: URL of a PostgreSQL database through which drivers with a results folder each share
+            the study, e.g. "postgresql://user@host/database"; without a password.
     """
 
     kernel: str
@@ -104,6 +107,7 @@ class Job:
     timing: str = AUTO
     lnc: int = 1
     exclusive_hbm: bool = False
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         counts = {"trials": 1, "seed": 0, "workers": 1, "repeats": 1, "remeasure": 0}
@@ -125,6 +129,8 @@ class Job:
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
         object.__setattr__(self, "sampler", full_name(self.sampler))
+        if self.storage is not None:
+            checked_url(self.storage)
 
     def _check_stopping(self) -> None:
         for name in ("max_s", "target_us", "compile_timeout_s", "memory_gb"):
@@ -157,7 +163,11 @@ NEURON_OPTIONS: dict[str, Any] = {
 
 
 def other_options(job: Job, stated: Collection[str]) -> list[str]:
-    """Returns the command line's options for what is neither `stated` nor the default."""
+    """Returns the command line's options for what is neither `stated` nor the default.
+
+    The storage is left out: who repeats a job need not have it, nor know where it is.
+    """
+    stated = {*stated, "storage"}
     fields = [field for field in dataclasses.fields(Job) if field.name not in stated]
     values = {field.name: getattr(job, field.name) for field in fields}
     return option_words({f.name: values[f.name] for f in fields if values[f.name] != f.default})
