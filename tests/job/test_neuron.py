@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tests.backends.neuron.packages import (
     write_python,
     write_sdk,
 )
+from tuner.cli import cli
 from tuner.job import Job, prepare
+from tuner.job.batches.reading import read_jobs
 from tuner.job.neuron import deadlines, neuron_options
-from tuner.job.settings import NEURON_OPTIONS
+from tuner.job.settings import NEURON_OPTIONS, other_options
 from tuner.runtime.errors import TunerError
 
 SHAPE = "M=256,K=512,N=1024"
@@ -101,3 +104,16 @@ def test_a_placeholder_is_told_before_what_is_missing_besides(tmp_path: Path) ->
 def test_nothing_can_be_timed_without_packages(tmp_path: Path) -> None:
     told = refused(nki_python=write_python(tmp_path))
     assert told.startswith("nothing here can time kernels: nrtpy is not installed; ")
+
+
+def test_a_command_and_a_batch_hold_them(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"nki_python": "a b/python", "timing": "spike-host"}
+    settings |= {"lnc": 2, "exclusive_hbm": True}
+    job = Job("matmul", SHAPE, backend="neuron", **settings)
+    words = ["matmul", "--shape", SHAPE, *other_options(job, ("kernel", "shape"))]
+    read = cli.commands["tune"].make_context("tune", words)
+    assert {name: read.params[name] for name in settings} == settings
+    table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+    entry = f'[[jobs]]\nkernel = "matmul"\nshape = "{SHAPE}"\nbackend = "neuron"\n{table}\n'
+    (tmp_path / "jobs.toml").write_text(entry)
+    assert [listed.job for listed in read_jobs(tmp_path / "jobs.toml", {})] == [job]

@@ -50,6 +50,8 @@ def start_actor(resources: Mapping[str, float]) -> Any:
             self.worker = Worker(service, memory_bytes or machine_bytes() // 2)
             self.problems: dict[bytes, bytes] = {}
             failure = self.worker.start()
+            if failure is not None and (failure.code or 0) < 0:  # somebody killed it
+                raise ChildProcessError(failure.said)
             why = "" if failure is None else failure.said
             return str(package_folder()), code_hash(), node, why
 

@@ -328,7 +328,9 @@ def _kill(actor: Any) -> None:
 
 def _why(error: BaseException) -> str:
     """Says in a line why Ray lost a worker."""
-    if "memory" in str(error) and "OOM" in str(error):
+    import ray
+
+    if isinstance(error, ray.exceptions.OutOfMemoryError):  # every death's text mentions that
         return "memory: Ray ended the worker, as its node ran low"
     return first_line(error)
 

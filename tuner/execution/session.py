@@ -66,6 +66,8 @@ class Session:
         if not self._owned:
             return
         _check_listening(address)
+        # Ray says on standard output, among a command's own lines, which workers died.
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
         self._scratch = Scratch()
         self._reaper = Reaper(self._scratch.path)
         try:

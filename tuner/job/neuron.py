@@ -38,13 +38,12 @@ def deadlines(job: Job) -> tuple[float, float | None]:
     """Returns the seconds that a phase may take, and those of compiling where they are others.
 
     The neuron backend ends its programs itself: one that compiles, one for each sample. A phase has
-    room for all of them; the check compiles too.
+    room for all of them; a check compiles too, and Beta-1 kernels are compiled and timed at once.
     """
     if job.backend != NEURON:
         return job.timeout_s, job.compile_timeout_s
-    compile_s = job.compile_timeout_s or COMPILE_S
-    phase_s = max(compile_s + 2 * job.timeout_s, job.repeats * job.timeout_s)
-    return phase_s + MARGIN_S, compile_s + MARGIN_S
+    compile_s = (job.compile_timeout_s or COMPILE_S) + 2 * job.timeout_s + MARGIN_S
+    return max(compile_s, job.repeats * job.timeout_s + MARGIN_S), compile_s
 
 
 def pinned(job: Job, problem: Problem) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -91,7 +92,7 @@ def open_guard(
     """Starts a guard and returns it with the socket that takes orders.
 
     Raises:
-        OSError: It did not start; says why.
+        OSError: It did not start; says why, and its exit code, if that is why, as `errno`.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
@@ -109,9 +110,12 @@ def open_guard(
         greeting = {"failed": f"not ready within {timeout_s:g} s"}
     if greeting is None or "ready" not in greeting:
         ours.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            guard.wait(SETTLE_S if greeting is None else 0)
         guard.kill()
-        guard.wait()
-        raise OSError((greeting or {}).get("failed", f"it ended with code {guard.returncode}"))
+        code = guard.wait()
+        said = (greeting or {}).get("failed", f"it ended with code {code}")
+        raise OSError(code if greeting is None else 0, said)
     ours.settimeout(None)
     return guard, ours
 

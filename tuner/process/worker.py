@@ -107,7 +107,8 @@ class Worker:
                 self._spawn()
         except OSError as error:
             self.close()
-            return Failure("start", START, time.monotonic() - began, said=str(error))
+            said = error.strerror or str(error)
+            return Failure("start", START, time.monotonic() - began, error.errno, said)
         return None
 
     def load(self, problem: bytes) -> Failure | None:
