@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tuner.backends.neuron.machine.folders import user_folder
+
 SDK = Path(__file__).with_name("fake_sdk")
 GENERATIONS = {"trn1": 2, "inf2": 2, "trn2": 3, "trn3": 4}
 
@@ -100,6 +102,12 @@ def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     (folder / "state" / "log").unlink(missing_ok=True)
     monkeypatch.setattr("tuner.backends.neuron.probe.NEURON", folder / "neuron")
     monkeypatch.setattr("tuner.backends.neuron.probe.PRODUCT_NAME", folder / "product_name")
+    ours = folder / "cache" / "nki-tuner" / "numba"
+    if not ours.exists():  # the simulator is not to be compiled anew
+        ours.parent.mkdir(parents=True)
+        theirs = user_folder() / "numba"
+        theirs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours.symlink_to(theirs)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     for name in list(os.environ):
         if name.startswith(("NEURON_", "NKI_")):
