@@ -111,7 +111,8 @@ def test_a_command_and_a_batch_hold_them(tmp_path: Path) -> None:
     settings |= {"lnc": 2, "exclusive_hbm": True}
     job = Job("matmul", SHAPE, backend="neuron", **settings)
     words = ["matmul", "--shape", SHAPE, *other_options(job, ("kernel", "shape"))]
-    read = cli.commands["tune"].make_context("tune", words)
+    parent = cli.make_context("nki-tuner", ["tune"], resilient_parsing=True)
+    read = cli.commands["tune"].make_context("tune", words, parent)
     assert {name: read.params[name] for name in settings} == settings
     table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
     entry = f'[[jobs]]\nkernel = "matmul"\nshape = "{SHAPE}"\nbackend = "neuron"\n{table}\n'
