@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import subprocess
 import time
@@ -58,7 +59,7 @@ def test_of_the_kernel_itself(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "reason"),
     [
-        ("oob", Status.RUNTIME, r"NRT_EXEC_OOB\(1006\): "),
+        ("oob", Status.RUNTIME, r"NRT_EXEC_OOB\(1006\): NrtError: nrt_execute failed$"),
         ("nrt-timeout", Status.TIMEOUT, r"NRT_TIMEOUT\(5\): "),
         ("run-crash", Status.RUNTIME, "killed by SIGSEGV in measure: about to die$"),
         ("run-exit", Status.RUNTIME, "no result of measure$"),
@@ -91,6 +92,16 @@ def test_one_compiled_for_another_device(backend: Backend, fake: Fake) -> None:
     assert (result.status, result.reason) == (
         Status.RUNTIME,
         "NRT_FAILURE(6) on load: compiled for another target than this device",
+    )
+
+
+def test_a_core_that_a_stranger_holds(backend: Backend, fake: Fake) -> None:
+    with (fake.folder / "state" / "held-0").open("w") as stranger:
+        fcntl.flock(stranger, fcntl.LOCK_EX)
+        result = measured(backend, fake)
+    assert (result.status, result.reason) == (
+        Status.RUNTIME,
+        "NRT_RESOURCE(4): NrtError: core 0 is held by another process",
     )
 
 

@@ -20,7 +20,7 @@ _MEMORY = re.compile(r"out of memory in (sbuf|psum)", re.IGNORECASE)
 _CODE = re.compile(r"\bNCC_[A-Z]+[0-9]+\b")
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(NkiValidationError|AssertionError)\b(?:: *(.*))?")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|Interrupt)\b")
-_RUNTIME = re.compile(r"\b(NRT_[A-Z_]+)\s*\(\s*(\d+)\s*\)")
+_RUNTIME = re.compile(r"\b(NRT_[A-Z_]+)\s*\(\s*(\d+)\s*\):?")
 _WRONG_TARGET, _TIMED_OUT = "NRT_FAILURE", "NRT_TIMEOUT"
 
 
@@ -98,8 +98,9 @@ def _runtime(said: str, where: str) -> CandidateError | None:
     if found is None:
         return None
     code = f"{found[1]}({found[2]})"
-    line = next(line for line in said.splitlines() if found[1] in line)
-    reason = f"{code}: {' '.join(line.split())[:MAX_LINE]}"
+    line = next(line for line in said.splitlines() if found[0] in line)
+    rest = " ".join(_RUNTIME.sub("", line, count=1).split()).strip(": ")
+    reason = f"{code}: {rest[:MAX_LINE]}"
     if found[1] == _WRONG_TARGET and where == "load":
         reason = f"{code} on load: compiled for another target than this device"
     status = Status.TIMEOUT if found[1] == _TIMED_OUT else Status.RUNTIME

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.backends.neuron.machine.leases import NoCoreError, leased, parse_cores, visible_cores
+from tuner.runtime.errors import TunerError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from tuner.runtime.errors import TunerError
 from tuner.backends.neuron.machine.leases import leased
 with leased([0, 1], folder=Path(sys.argv[1])) as core:
     print(core, flush=True)
@@ -121,7 +123,7 @@ def test_cores_by_name(text: str, cores: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "3-1", "-1", "0,,1", "0-99999999", "1-2-3", "٣-0"])
 def test_what_names_no_cores(text: str) -> None:
-    with pytest.raises(ValueError, match="NEURON_RT_VISIBLE_CORES="):
+    with pytest.raises(TunerError, match="NEURON_RT_VISIBLE_CORES="):
         parse_cores(text)
 
 

@@ -45,7 +45,7 @@ class Cores:
         )
         try:
             core = lease.__enter__()
-        except (NoCoreError, ValueError) as error:
+        except NoCoreError as error:
             raise CandidateError(Status.RUNTIME, str(error)) from None
         try:
             yield core

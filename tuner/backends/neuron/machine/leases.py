@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tuner.backends.neuron.machine.environment import CORES
 from tuner.backends.neuron.machine.folders import private_folder, user_folder
+from tuner.runtime.errors import TunerError
 
 __all__ = ["NoCoreError", "leased", "parse_cores", "visible_cores"]
 
@@ -33,16 +34,16 @@ def parse_cores(text: str) -> tuple[int, ...]:
     """Returns the cores that NEURON_RT_VISIBLE_CORES names: "0", "1-3", "0,2", "0,4-5".
 
     Raises:
-        ValueError: It is something else.
+        TunerError: It is something else.
     """
     cores: list[int] = []
     for part in text.split(","):
         found = _RANGE.fullmatch(part.strip())
         if found is None:
-            raise ValueError(f"{CORES}={text!r}: expected numbers as in 0, 1-3 or 0,2")
+            raise TunerError(f"{CORES}={text!r}: expected numbers as in 0, 1-3 or 0,2")
         first, last = int(found[1]), int(found[2] or found[1])
         if not first <= last < 1 << 16:
-            raise ValueError(f"{CORES}={text!r}: expected numbers as in 0, 1-3 or 0,2")
+            raise TunerError(f"{CORES}={text!r}: expected numbers as in 0, 1-3 or 0,2")
         cores += range(first, last + 1)
     return tuple(dict.fromkeys(cores))
 
