@@ -1,6 +1,7 @@
 """Command line of the benchmark.
 
 python -m benchmarks.scaling [--json] [--workers 1,2,8,64,256] [--seconds 1.0] [--trials N]
+       [--default-trials N] [--quick]
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ WORKERS = (1, 2, 8, 64, 256)
 ROUNDS = 10
 MANY = 64
 """From so many workers on a run goes to where the bar on the driver's CPU is."""
-DEFAULT_TRIALS = 300
-"""Of the default sampler, whose proposals take longer the more it knows."""
 SATURATED_WORKERS, SATURATED_TRIALS = 8, 1500
 REAL_TRIALS = 2000
 WORKER_MB, SPARE_MB = 120.0, 2000.0
@@ -37,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.workers,
             options.seconds,
             options.trials,
+            default_trials=options.default_trials,
             quick=options.quick,
         )
     except TunerError as error:
@@ -52,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(
-    workers: Sequence[int], seconds: float, trials: int | None = None, *, quick: bool = False
+    workers: Sequence[int],
+    seconds: float,
+    trials: int | None = None,
+    *,
+    default_trials: int | None = None,
+    quick: bool = False,
 ) -> Found:
     """Runs everything.
 
@@ -60,6 +65,7 @@ def measure(
         workers: Numbers of workers.
         seconds: What a trial sleeps.
         trials: Of each run; None for what its figures need.
+        default_trials: Of the run with the default sampler; None for as many as the others have.
         quick: Without the default sampler and the job of simulated kernels.
     """
     scaled: list[Sleeping] = []
@@ -72,10 +78,10 @@ def measure(
             if not skip:
                 _say(f"{count} workers")
                 with crew(count, seconds) as there:
-                    scaled.append(_random(there, trials))
+                    scaled.append(_run(there, trials))
                     if not quick and count == max(n for n in counts if n <= max(MANY, counts[0])):
                         _say(f"{count} workers, sampler {DEFAULT}")
-                        default = there.run(trials or max(DEFAULT_TRIALS, 3 * count), DEFAULT)
+                        default = _run(there, default_trials or trials, DEFAULT)
         except TunerError as error:
             skip = f"{count} workers: {error}"
         skipped += [skip] if skip else []
@@ -107,11 +113,14 @@ def _too_many(count: int, before: Sequence[Sleeping]) -> str:
     )
 
 
-def _random(there: Crew, trials: int | None) -> Sleeping:
+def _run(there: Crew, trials: int | None, sampler: str = "random") -> Sleeping:
+    """Runs so many trials; None: as many as say what a trial costs when 1,000 are finished, with
+    enough workers to come to that soon.
+    """
     many = trials is None and there.workers >= MANY
     least = DRIVER_TRIALS * 6 // 5 if many else 0
     count = trials or max(ROUNDS * there.workers, least)
-    return there.run(count, at=DRIVER_TRIALS if many else None)
+    return there.run(count, sampler, at=DRIVER_TRIALS if many else None)
 
 
 def _say(what: str) -> None:
@@ -127,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_counts, default=WORKERS, metavar="N,N,...")
     parser.add_argument("--seconds", type=_seconds, default=1.0, help="what a trial sleeps")
     parser.add_argument("--trials", type=_positive, help="of each run; default: what it needs")
+    parser.add_argument(
+        "--default-trials",
+        type=_positive,
+        metavar="N",
+        help="of the default sampler, which proposes one in some 0.1 s; default: as the others",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="without the default sampler and the simulator"
     )
