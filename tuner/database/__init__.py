@@ -2,6 +2,7 @@
 
 from tuner.database.lock import locked
 from tuner.database.records import (
+    ASKED,
     REMEASURED,
     Best,
     Filter,
@@ -10,10 +11,12 @@ from tuner.database.records import (
     records,
     select,
 )
-from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
+from tuner.database.store import Store, database_path
+from tuner.database.studies import Study, StudyInfo, Trial
 from tuner.database.tables import Exported, export, table_kernel
 
 __all__ = [
+    "ASKED",
     "REMEASURED",
     "Best",
     "Exported",

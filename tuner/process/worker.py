@@ -29,6 +29,8 @@ from tuner.process.running import SETTLE_S, Tail, open_guard
 __all__ = ["START", "Failure", "Worker", "problem_key"]
 
 START_S = 120.0
+PRELOAD_S = 900.0
+"""What a service imports may have to be compiled first, and others may be before it in that."""
 MAX_PROBLEMS = 8
 START = "start"
 """Phase before a candidate's first."""
@@ -102,7 +104,7 @@ class Worker:
         began = time.monotonic()
         try:
             if self._guard is None:
-                self._guard, self._control = open_guard(self._service, START_S)
+                self._guard, self._control = open_guard(self._service, PRELOAD_S)
             if self._data is None:
                 self._spawn()
         except OSError as error:
