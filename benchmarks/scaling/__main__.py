@@ -10,11 +10,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from benchmarks.scaling.figures import fit
 from benchmarks.scaling.report import DRIVER_TRIALS, Found, as_data, show
-from benchmarks.scaling.runs import Crew, Sleeping, available_mb, crew, real
+from benchmarks.scaling.runs import Crew, Real, Sleeping, available_mb, crew, real
 from tuner.runtime.errors import TunerError
 from tuner.search import DEFAULT
 
@@ -69,48 +70,53 @@ def measure(
         quick: Without the default sampler and the job of simulated kernels.
     """
     scaled: list[Sleeping] = []
-    default: Sleeping | None = None
+    default: list[Sleeping] = []
+    saturated: list[Sleeping] = []
+    simulated: list[Real] = []
     skipped: list[str] = []
-    counts = sorted(workers)
-    for count in counts:
-        skip = _too_many(count, scaled)
+
+    def attempt(what: str, run: Callable[[], None]) -> None:
+        print(f"{what} ...", file=sys.stderr, flush=True)
         try:
-            if not skip:
-                _say(f"{count} workers")
-                with crew(count, seconds) as there:
-                    scaled.append(_run(there, trials))
-                    if not quick and count == max(n for n in counts if n <= max(MANY, counts[0])):
-                        _say(f"{count} workers, sampler {DEFAULT}")
-                        default = _run(there, default_trials or trials, DEFAULT)
-        except TunerError as error:
-            skip = f"{count} workers: {error}"
-        skipped += [skip] if skip else []
+            run()
+        except TunerError as error:  # the other figures are worth having all the same
+            skipped.append(f"{what}: {error}")
+
+    def sleeping(count: int, with_default: bool) -> None:
+        _check_memory(count, scaled)
+        with crew(count, seconds) as there:
+            scaled.append(_run(there, trials))
+            if with_default:
+                default.append(_run(there, default_trials or trials, DEFAULT))
+
+    def saturating() -> None:
+        with crew(SATURATED_WORKERS, 0.0) as there:
+            saturated.append(there.run(trials or SATURATED_TRIALS))
+
+    usual = max(count for count in workers if count <= max(MANY, min(workers)))
+    for count in sorted(workers):
+        attempt(f"{count} workers", partial(sleeping, count, not quick and count == usual))
+    attempt("trials that take no time", saturating)
+    if not quick:
+        attempt("simulated trials", lambda: simulated.append(real(REAL_TRIALS)))
     if not scaled:
         raise TunerError(f"nothing was run: {'; '.join(skipped)}")
-    _say("trials that take no time")
-    with crew(SATURATED_WORKERS, 0.0) as there:
-        saturated = there.run(trials or SATURATED_TRIALS)
-    simulated = None
-    if not quick:
-        _say("simulated trials")
-        simulated = real(REAL_TRIALS)
+    cost = (saturated or scaled)[-1].cost
     points = [(run.workers, run.seconds, run.busy.per_s) for run in scaled]
-    cost = saturated.cost
     model = fit(points, cost.driver_s, cost.others_s, os.cpu_count() or 1)
-    return Found(scaled, default, saturated, simulated, model, skipped)
+    return Found([*scaled, *default], saturated, simulated, model, skipped)
 
 
-def _too_many(count: int, before: Sequence[Sleeping]) -> str:
-    """Says why so many workers are too many for this machine; empty where they are not."""
+def _check_memory(count: int, before: Sequence[Sleeping]) -> None:
+    """Raises TunerError where so many workers are too many for this machine."""
     measured = [run.worker_mb for run in before if run.workers >= MANY]
     worker_mb = max([WORKER_MB, *measured])
     need_mb, have_mb = count * worker_mb + SPARE_MB, available_mb()
-    if need_mb <= have_mb:
-        return ""
-    return (
-        f"{count} workers: they need about {need_mb / 1000:.1f} GB at {worker_mb:.0f} MB each, "
-        f"{have_mb / 1000:.1f} GB are there"
-    )
+    if need_mb > have_mb:
+        raise TunerError(
+            f"they need about {need_mb / 1000:.1f} GB at {worker_mb:.0f} MB each, "
+            f"{have_mb / 1000:.1f} GB are there"
+        )
 
 
 def _run(there: Crew, trials: int | None, sampler: str = "random") -> Sleeping:
@@ -121,10 +127,6 @@ def _run(there: Crew, trials: int | None, sampler: str = "random") -> Sleeping:
     least = DRIVER_TRIALS * 6 // 5 if many else 0
     count = trials or max(ROUNDS * there.workers, least)
     return there.run(count, sampler, at=DRIVER_TRIALS if many else None)
-
-
-def _say(what: str) -> None:
-    print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

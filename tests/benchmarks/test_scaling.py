@@ -30,7 +30,7 @@ RUN = Sleeping(
 
 def found(run: Sleeping = RUN, per_s: float = 300.0) -> Found:
     simulated = Real(2, 2000, 5.0, per_s, RUN.cost)
-    return Found([run], None, run, simulated, Model(0.02, 0.004, 0.006, 2), ["256 workers: many"])
+    return Found([run], [run], [simulated], Model(0.02, 0.004, 0.006, 2), ["256 workers: many"])
 
 
 def test_workers_that_sleep_one_after_the_other_are_all_busy() -> None:
