@@ -25,7 +25,7 @@ host all locked 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 """
 _SETTINGS = ("fsync=off", "shared_buffers=16MB", "max_connections=40")
-_START_S = 60
+_START_S = 120
 _PR_SET_PDEATHSIG = 1
 
 
@@ -103,7 +103,7 @@ class Server:
         """Ends the server and all its connections."""
         if self._running is not None:
             self._running.send_signal(signal.SIGINT)
-            self._running.wait(60)
+            self._running.wait(120)
             self._running = None
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ def test_the_commands_are_those_of_the_readme(call: Call) -> None:
     said = call("--help")
     assert said.code == 0
     names = "tune batch measure trace verify lint calibrate record replay show best export check "
-    names += "lookup devices spaces"
+    names += "lookup devices spaces doctor"
     assert sorted(names.split()) == COMMANDS
     assert all(f"\n  {name} " in said.out for name in COMMANDS)
 
@@ -45,6 +45,13 @@ def test_the_example_is_one_that_the_command_takes(name: str) -> None:
 def test_every_option_is_explained(name: str) -> None:
     options = [p for p in cli.commands[name].params if isinstance(p, click.Option)]
     assert [option.name for option in options if not option.help] == []
+
+
+def test_options_of_one_backend_have_a_section_of_their_own(call: Call) -> None:
+    _, simulator, neuron = call("tune", "--help").out.split("\n\n")[-4:-1]
+    assert simulator.startswith("Simulator:\n  --policy ")
+    assert neuron.startswith("Neuron backend (--backend neuron):\n  --nki-python ")
+    assert neuron.count("\n  --") == 6
 
 
 def test_without_a_command_there_is_help(call: Call) -> None:

@@ -62,7 +62,7 @@ def test_a_kernel_that_is_wrong_by_itself_is_wrong_on_both(
     ("options", "message"),
     [
         ("--oracle nki", "nki is not installed for "),
-        ("--oracle nki --oracle-python /no/python", "/no/python cannot be asked for nki: No such"),
+        ("--oracle nki --oracle-python /no/python", "nki of /no/python: cannot be asked: No such"),
         ("--oracle neuron", "'neuron' is not 'nki'"),
         ("--oracle-python python3", "--oracle-python goes with --oracle nki"),
     ],

@@ -24,7 +24,7 @@ heartbeat.BEAT_S, heartbeat.MISSED, storage.LOST_AFTER_S = {beat_s}, {missed}, 2
 from tuner.cli import main
 main()
 """
-PATIENCE_S = 120
+PATIENCE_S = 200
 
 
 @dataclass

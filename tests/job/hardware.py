@@ -10,7 +10,7 @@ import pytest
 from tuner import backends
 from tuner.backends import Backend, Capabilities, Problem
 from tuner.backends.simulator import SimulatorBackend
-from tuner.job import settings
+from tuner.job import preparing
 
 STRETCH = 2.0
 
@@ -37,4 +37,4 @@ def install_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
         return Hardware(problem) if problem.backend == "hardware" else before(problem)
 
     monkeypatch.setattr(backends, "make_backend", make)
-    monkeypatch.setattr(settings, "make_backend", make)
+    monkeypatch.setattr(preparing, "make_backend", make)

@@ -29,6 +29,7 @@ def slow_space(tmp_path: Path) -> Path:
     return write_space(tmp_path, ("none", "sleeps", "raises"))
 
 
+@pytest.mark.slow
 def test_two_drivers_share_the_trials(slow_space: Path, database: str, tmp_path: Path) -> None:
     with (
         driver(slow_space, database, tmp_path / "A", trials=TRIALS) as one,
@@ -62,6 +63,7 @@ def test_two_drivers_share_the_trials(slow_space: Path, database: str, tmp_path:
     assert json.loads(table.read_text())["records"][0]["trials"] == TRIALS
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_resumed(slow_space: Path, database: str, tmp_path: Path) -> None:
     folder = tmp_path / "A"
     with driver(slow_space, database, tmp_path / "B", trials=TRIALS, missed=10_000) as other:
@@ -79,6 +81,7 @@ def test_a_killed_driver_is_resumed(slow_space: Path, database: str, tmp_path: P
     assert sorted(keys(resumed.trials())) == sorted(keys(other.trials()))
 
 
+@pytest.mark.slow
 def test_what_a_dead_driver_leaves_is_taken_over(
     slow_space: Path, database: str, tmp_path: Path
 ) -> None:

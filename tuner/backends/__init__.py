@@ -20,6 +20,7 @@ from tuner.runtime.errors import TunerError, unknown
 
 __all__ = [
     "BACKENDS",
+    "NEURON",
     "REPLAY",
     "Backend",
     "Candidate",
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 REPLAY = "replay"
-BACKENDS = ("simulator", REPLAY)
+NEURON = "neuron"
+BACKENDS = ("simulator", NEURON, REPLAY)
 
 
 def make_backend(problem: Problem) -> Backend:
@@ -55,6 +57,10 @@ def make_backend(problem: Problem) -> Backend:
         from tuner.backends.replay import ReplayBackend
 
         return _with_noise(ReplayBackend(problem), problem)
+    if problem.backend == NEURON:
+        from tuner.backends.neuron.backend import NeuronBackend
+
+        return NeuronBackend(problem)
     from tuner.backends.simulator import SimulatorBackend
 
     return _with_noise(SimulatorBackend(problem), problem)

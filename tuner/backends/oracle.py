@@ -7,15 +7,9 @@ asked of its metadata, for the public index has a placeholder of the same name.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import json
 import math
 import os
-import re
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,27 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from tuner.backends import oracle_child
+from tuner.backends import children
 from tuner.backends.base import Candidate, Mismatch, Problem
 from tuner.backends.checking import compare, random_values
-from tuner.kernel import MODULE, KernelSource, load_kernel
+from tuner.backends.neuron.probe import ask, signal_name
+from tuner.kernel import KernelSource, load_kernel
 from tuner.nki.record.tracing import trace
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Oracle", "OracleError", "check"]
 
 DEADLINE_S = 600.0
-PROBE_DEADLINE_S = 120.0
-MAX_TAIL = 400
+SCRIPT = Path(__file__).with_name("oracle_child.py")
 _PLATFORMS = {"NeuronCore-v2": "trn1", "NeuronCore-v3": "trn2", "NeuronCore-v4": "trn3"}
-PLACEHOLDER = (
-    "a placeholder from the public package index ({}); the real nki comes only from AWS's Neuron "
-    "package index: uninstall this one and follow AWS's set-up guide"
-)
 
 
 class OracleError(Exception):
@@ -68,26 +57,15 @@ class Oracle:
         Raises:
             TunerError: It is not installed there, is the placeholder, or has no simulator.
         """
-        with tempfile.TemporaryDirectory(prefix="nki-tuner-") as folder:
-            try:
-                answer = self._ask(Path(folder), {}, PROBE_DEADLINE_S, {})
-            except OracleError as failure:
-                raise TunerError(f"{self.python} cannot be asked for nki: {failure}") from None
-        version, error = answer["version"], " ".join(answer.get("error", "").split())
-        if version is None:
+        nki = ask(self.python, "nki", "nki", "simulate")
+        if nki is None:
             raise TunerError(
                 f"nki is not installed for {self.python}: name an interpreter that has AWS's "
                 "package, or leave the oracle out"
             )
-        if _older(version, 0, 1) or error.startswith("WRONG PACKAGE"):
-            raise TunerError(f"nki of {self.python} is {PLACEHOLDER.format(version)}")
-        if error:
-            raise TunerError(f"nki {version} of {self.python} cannot be imported: {error}")
-        if not answer["simulates"]:
-            raise TunerError(
-                f"nki {version} of {self.python} has no nki.simulate: 0.3 is the first"
-            )
-        return str(version)
+        if nki.problem:
+            raise TunerError(f"{nki}: {nki.problem}")
+        return nki.version
 
     def outputs(
         self,
@@ -115,39 +93,42 @@ class Oracle:
         with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name:
             folder = Path(name)
             job = {
-                "file": _write(kernel, folder / "kernel"),
+                "file": children.write_kernel(kernel, folder / "kernel"),
                 "entry": kernel.entry,
                 "positional": list(positional),
                 "dtypes": {name: array.dtype.name for name, array in inputs.items()},
                 "config": dict(config),
             }
-            np.savez(folder / "inputs.npz", **{n: _plain(a) for n, a in inputs.items()})  # type: ignore[arg-type]
+            children.save_arrays(folder / "inputs.npz", inputs)
             settings = {"NEURON_PLATFORM_TARGET_OVERRIDE": device_name}
-            answer = self._ask(folder, job, self.deadline_s, settings)
-            arrays = _arrays(folder / "outputs.npz", len(answer["dtypes"]))
+            answer = self._ask(folder, job, settings)
+            try:
+                arrays = children.load_arrays(folder / "outputs.npz", len(answer["dtypes"]))
+            except ValueError as error:
+                raise OracleError(str(error)) from None
         return list(zip(answer["dtypes"], arrays, strict=True))
 
-    def _ask(
-        self, folder: Path, job: dict[str, Any], deadline_s: float, settings: dict[str, str]
-    ) -> dict[str, Any]:
+    def _ask(self, folder: Path, job: dict[str, Any], settings: dict[str, str]) -> dict[str, Any]:
         """Runs the child in a folder and returns its answer."""
-        script = folder / "oracle_child.py"
-        shutil.copyfile(oracle_child.__file__, script)  # else its neighbours could be imported
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        log = folder / "stderr.txt"
-        code = _run([self.python, str(script), str(folder)], log, deadline_s, settings)
-        said = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
-        tail = f": {'... ' * (len(said) > MAX_TAIL)}{said[-MAX_TAIL:]}" if said else ""
-        if code is None:
-            raise OracleError(f"no answer within {deadline_s:g} s{tail}")
-        if code < 0:
-            raise OracleError(f"killed by {_signal_name(-code)}{tail}")
-        if code > 0:
-            raise OracleError(f"exit code {code}{tail}")
-        try:
-            return dict(json.loads((folder / "answer.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            raise OracleError(f"ended without an answer{tail}") from None
+        finished, answer = children.ask(
+            [self.python],
+            SCRIPT,
+            folder,
+            job,
+            deadline_s=self.deadline_s,
+            environment={**os.environ, **settings},
+        )
+        said = children.tail(finished.stderr)
+        tail = f": {said}" if said else ""
+        if finished.ended == "timeout":
+            raise OracleError(f"no answer within {self.deadline_s:g} s{tail}")
+        if finished.ended == "signal":
+            raise OracleError(f"killed by {signal_name(finished.code or 0)}{tail}")
+        if finished.code:
+            raise OracleError(f"exit code {finished.code}{tail}")
+        if answer is None:
+            raise OracleError(f"ended without an answer{tail}")
+        return answer
 
 
 def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | None:
@@ -168,7 +149,7 @@ def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | 
         traced = trace(kernel.function, arguments, keywords, core, values)
         parameters = list(inspect.signature(kernel.function).parameters)
     assert traced.values is not None
-    inputs = {a.name: values[a.name].astype(_dtype(a.dtype)) for a in arguments}
+    inputs = {a.name: values[a.name].astype(children.dtype_named(a.dtype)) for a in arguments}
     leading = next((i for i, name in enumerate(parameters) if name not in inputs), len(parameters))
     theirs = oracle.outputs(
         problem.kernel, parameters[:leading], inputs, keywords, _PLATFORMS[core.core]
@@ -180,71 +161,6 @@ def check(problem: Problem, candidate: Candidate, oracle: Oracle) -> Mismatch | 
         dtype = ours if named.startswith("void") else named  # void: an array that lost its dtype
         if dtype != ours:
             return Mismatch(math.inf, 0.0, f"output {index} is {ours}, expected {dtype}")
-        expected.append(array.view(_dtype(dtype)).astype(np.float64))
+        expected.append(array.view(children.dtype_named(dtype)).astype(np.float64))
     given = [a.dtype for a in arguments]
     return compare(tuple(expected), traced.values, dtypes, given, problem.roundings)
-
-
-def _run(command: list[str], log: Path, deadline_s: float, settings: dict[str, str]) -> int | None:
-    """Returns the exit code; None when it took too long: then it is killed with its children."""
-    environment = {**os.environ, **settings}
-    with log.open("wb") as stderr:
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise OracleError(error.strerror or str(error)) from None
-        try:
-            return child.wait(deadline_s)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)  # it is the leader of its group
-                child.wait()
-
-
-def _write(kernel: KernelSource, folder: Path) -> str:
-    """Writes a kernel's files; returns the name of the one that has the kernel."""
-    folder.mkdir()
-    main = Path(kernel.file).name
-    for name, _, text in kernel.modules:
-        file = main if name == MODULE else f"{name}.py"
-        (folder / file).write_text(text, encoding="utf-8")
-    return main
-
-
-def _arrays(path: Path, count: int) -> list[npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as raw:
-            return [raw[f"arr_{i}"] for i in range(count)]
-    except (OSError, ValueError, KeyError) as error:
-        raise OracleError(f"left no readable result ({error})") from None
-
-
-def _dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(getattr(ml_dtypes, name, name))
-
-
-def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns an array as one that numpy can store."""
-    return array.view(f"u{array.dtype.itemsize}") if array.dtype.isbuiltin != 1 else array
-
-
-def _older(version: str, major: int, minor: int) -> bool:
-    numbers = re.match(r"(\d+)(?:\.(\d+))?", version)
-    return numbers is None or (int(numbers[1]), int(numbers[2] or 0)) < (major, minor)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

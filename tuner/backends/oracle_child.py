@@ -7,68 +7,24 @@ Usage: python oracle_child.py FOLDER. Reads FOLDER/job.json, writes FOLDER/answe
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import inspect
-import json
-import os
-import sys
 from typing import Any
 
-
-def main(folder: str) -> None:
-    """Says which nki there is; runs the kernel if the job names one."""
-    with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
-        job = json.load(file)
-    answer = _run(folder, job) if job else _probe()
-    with open(os.path.join(folder, "answer.json"), "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+import child_tools  # type: ignore[import-not-found]
 
 
-def _probe() -> dict[str, Any]:
-    try:
-        version = importlib.metadata.version("nki")
-    except importlib.metadata.PackageNotFoundError:
-        return {"version": None}
-    try:
-        nki = importlib.import_module("nki")
-    except Exception as error:
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        return {"version": version, "error": f"{kind}{error}"}
-    return {"version": version, "error": "", "simulates": hasattr(nki, "simulate")}
-
-
-def _run(folder: str, job: dict[str, Any]) -> dict[str, Any]:
-    import ml_dtypes
-    import numpy as np
-
+def work(folder: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Runs the kernel that the job names."""
     nki = importlib.import_module("nki")
-    kernels = os.path.join(folder, "kernel")
-    sys.path.insert(0, kernels)
-    spec = importlib.util.spec_from_file_location("_nki_kernel", os.path.join(kernels, job["file"]))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["_nki_kernel"] = module
-    spec.loader.exec_module(module)
-    kernel = getattr(module, job["entry"])
+    kernel = getattr(child_tools.load_module(folder, job), job["entry"])
     if inspect.isfunction(kernel):
         kernel = nki.jit(kernel)
-
-    with np.load(os.path.join(folder, "inputs.npz"), allow_pickle=False) as raw:
-        inputs = {
-            name: raw[name].view(np.dtype(getattr(ml_dtypes, dtype, dtype)))
-            for name, dtype in job["dtypes"].items()
-        }
+    inputs = child_tools.load_inputs(folder, job["dtypes"])
     arrays = [inputs.pop(name) for name in job["positional"]]
     returned = nki.simulate(kernel)(*arrays, **inputs, **job["config"])
-
     outputs = returned if isinstance(returned, (tuple, list)) else [returned]
-    outputs = [np.ascontiguousarray(np.asarray(output)) for output in outputs]
-    views = [o.view(f"u{o.dtype.itemsize}") if o.dtype.isbuiltin != 1 else o for o in outputs]
-    np.savez(os.path.join(folder, "outputs.npz"), *views)
-    return {"dtypes": [output.dtype.name for output in outputs]}
+    return {"dtypes": child_tools.save_outputs(folder, outputs)}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    child_tools.run(work)

@@ -16,6 +16,7 @@ from tuner.cli.batch import batch
 from tuner.cli.calibrate import calibrate
 from tuner.cli.check import check
 from tuner.cli.common import INTERRUPTED
+from tuner.cli.doctor import doctor
 from tuner.cli.files import best, export, lookup, show
 from tuner.cli.lint import lint
 from tuner.cli.listing import devices, spaces
@@ -56,7 +57,7 @@ def cli() -> None:
 
 
 _TUNING = (tune, batch, measure, trace, verify, lint, calibrate, record, replay)
-_READING = (show, best, export, check, lookup, devices, spaces)
+_READING = (show, best, export, check, lookup, devices, spaces, doctor)
 for _command in (*_TUNING, *_READING):
     cli.add_command(_command)
 

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
+    "Sectioned",
     "device_option",
     "error_of",
     "microseconds",
     "named_device",
+    "neuron_options",
+    "neuron_pythons",
     "note_of",
     "recorded_time",
     "results_option",
@@ -30,6 +33,29 @@ __all__ = [
 INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Sectioned(click.Command):
+    """A command whose help lists options of some backend only under a heading of their own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options, by section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            line = option.get_help_record(ctx)
+            if line is not None and not isinstance(option, click.Argument):
+                sections.setdefault(getattr(option, "section", "Options"), []).append(line)
+        for name, lines in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(lines)
+
+
+class _SimulatorOption(click.Option):
+    section = "Simulator"
+
+
+class _NeuronOption(click.Option):
+    section = "Neuron backend (--backend neuron)"
 
 
 def device_option(command: Command) -> Command:
@@ -103,11 +129,13 @@ def simulator_options(command: Command) -> Command:
     for option in (
         click.option(
             "--on-overflow",
+            cls=_SimulatorOption,
             help="Tiles that do not fit: error, spill (to HBM and back) or ignore; "
             "default: the policy's.",
         ),
         click.option(
             "--cores-busy",
+            cls=_SimulatorOption,
             type=click.IntRange(1),
             default=1,
             show_default=True,
@@ -115,6 +143,7 @@ def simulator_options(command: Command) -> Command:
         ),
         click.option(
             "--policy",
+            cls=_SimulatorOption,
             default="nki",
             show_default=True,
             help="The simulator's compiler policy: nki or beta1, or with an SDK's era as in "
@@ -123,6 +152,48 @@ def simulator_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def neuron_pythons(command: Command) -> Command:
+    """Adds --nki-python, --nrtpy-python and --beta1-python."""
+    for name, what in (
+        ("beta1", "neuronxcc.nki of SDK 2.28 or before; default: that with nki"),
+        ("nrtpy", "nrtpy or spike, which time kernels; default: that with nki"),
+        ("nki", "nki and neuronx-cc, which compile kernels; default: this one"),
+    ):
+        command = click.option(
+            f"--{name}-python", cls=_NeuronOption, help=f"Interpreter with {what}."
+        )(command)
+    return command
+
+
+def neuron_options(command: Command) -> Command:
+    """Adds the options of backend "neuron"."""
+    for option in (
+        click.option(
+            "--exclusive-hbm/--no-exclusive-hbm",
+            cls=_NeuronOption,
+            help="Leaves the core idle that shares its HBM with the timed one.",
+        ),
+        click.option(
+            "--lnc",
+            type=click.IntRange(1, 2),
+            default=1,
+            show_default=True,
+            cls=_NeuronOption,
+            help="Physical cores to a logical one.",
+        ),
+        click.option(
+            "--timing",
+            cls=_NeuronOption,
+            default="auto",
+            show_default=True,
+            help="nrtpy, spike, explorer, beta1, or auto for the first of them that can be used "
+            "(`nki-tuner doctor` tells); nrtpy-host and spike-host take the host's clock.",
+        ),
+    ):
+        command = option(command)
+    return neuron_pythons(command)
 
 
 def note_of(device: str) -> str:

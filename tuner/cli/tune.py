@@ -11,8 +11,10 @@ import click
 
 from tuner.cli.common import (
     INTERRUPTED,
+    Sectioned,
     device_option,
     microseconds,
+    neuron_options,
     note_of,
     results_option,
     settings,
@@ -28,7 +30,8 @@ LINE_EVERY = 0.1
 
 
 @click.command(
-    epilog="Example: nki-tuner tune matmul --shape M=1024,K=4096,N=4096 --device trn2 --trials 100"
+    cls=Sectioned,
+    epilog="Example: nki-tuner tune matmul --shape M=1024,K=4096,N=4096 --device trn2 --trials 100",
 )
 @click.argument("kernel")
 @click.option("--shape", required=True, help="Sizes and variants, e.g. M=1024,K=4096,N=4096.")
@@ -70,8 +73,9 @@ LINE_EVERY = 0.1
     help="local, auto or the address of a cluster (which then runs the kernel's code), or serial: "
     "no Ray and no isolation, the kernel's code runs in this process.",
 )
-@click.option("--backend", default="simulator", show_default=True, help="simulator.")
+@click.option("--backend", default="simulator", show_default=True, help="simulator or neuron.")
 @simulator_options
+@neuron_options
 @click.option(
     "--verify",
     default="best",

@@ -1,11 +1,13 @@
 """Tuning jobs: a study for one workload on one device by one backend, from space to record."""
 
 from tuner.job.batches import Batch, BatchProgress, Done, batch
+from tuner.job.doctor import Diagnosis, diagnose
 from tuner.job.outcome import Outcome, Progress
+from tuner.job.preparing import Prepared, prepare
 from tuner.job.recording import MAX_CONFIGS, Recorded, record
 from tuner.job.replaying import Replay, replay
 from tuner.job.run import tune
-from tuner.job.settings import SERIAL, VERIFY, Job, Prepared, prepare
+from tuner.job.settings import SERIAL, VERIFY, Job
 from tuner.job.staleness import Checked, Stale, check
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Batch",
     "BatchProgress",
     "Checked",
+    "Diagnosis",
     "Done",
     "Job",
     "Outcome",
@@ -25,6 +28,7 @@ __all__ = [
     "Stale",
     "batch",
     "check",
+    "diagnose",
     "prepare",
     "record",
     "replay",

@@ -29,8 +29,10 @@ from tuner.backends.recording import Recording, read_recording, write_recording
 from tuner.database import Store, Study, StudyInfo, Trial, best_trial, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor
 from tuner.job.interrupts import interrupts
+from tuner.job.neuron import deadlines
 from tuner.job.outcome import Progress
-from tuner.job.settings import SERIAL, Job, Prepared, other_options, prepare
+from tuner.job.preparing import Prepared, prepare
+from tuner.job.settings import SERIAL, Job, other_options
 from tuner.runtime.errors import TunerError
 
 __all__ = ["MAX_CONFIGS", "Recorded", "record"]
@@ -209,9 +211,7 @@ class _Run:
         job = self.prepared.job
         if job.ray == SERIAL:
             return SerialExecutor(self.prepared.problem)
-        return RayExecutor(
-            self.prepared.problem, job.workers, job.ray, job.timeout_s, job.compile_timeout_s
-        )
+        return RayExecutor(self.prepared.problem, job.workers, job.ray, *deadlines(job))
 
     def _measure(self, study: Study, executor: Executor) -> None:
         rows = iter([row for row in range(len(self.prepared.space)) if row not in self.known])

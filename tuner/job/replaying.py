@@ -14,15 +14,9 @@ from tuner.backends import REPLAY, Problem, make_backend
 from tuner.backends.recording import Recording, read_recording
 from tuner.database import Store, StudyInfo, Trial
 from tuner.job.outcome import Outcome, Progress
+from tuner.job.preparing import Prepared, noise_options, repeat_settings
 from tuner.job.run import tune
-from tuner.job.settings import (
-    SERIAL,
-    Job,
-    Prepared,
-    noise_options,
-    other_options,
-    repeat_settings,
-)
+from tuner.job.settings import SERIAL, Job, other_options
 from tuner.kernel import KernelSource
 from tuner.runtime.errors import TunerError
 from tuner.space import Workload

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.database import Store, Study, StudyInfo
 from tuner.job.changes import HASHES, changed, differences
-from tuner.job.settings import ENDS
+from tuner.job.preparing import ENDS
 from tuner.job.warm_start import SETTING
 from tuner.runtime.errors import TunerError
 

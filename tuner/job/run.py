@@ -23,11 +23,13 @@ from tuner.database import ASKED, Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
+from tuner.job.neuron import deadlines
 from tuner.job.outcome import Outcome, Progress
+from tuner.job.preparing import Prepared, prepare
 from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
 from tuner.job.resuming import DRIVER, find_study
 from tuner.job.searching import Searching
-from tuner.job.settings import SERIAL, Job, Prepared, prepare
+from tuner.job.settings import SERIAL, Job
 from tuner.job.shared_search import SharedSearching, without
 from tuner.job.sharing import SHARED, new_driver, opened, sharing
 from tuner.job.stopping import Stopping, doubt, exhausting_s
@@ -208,10 +210,11 @@ class _Run:
         if job.ray == SERIAL:
             with _ONE_READS:
                 return SerialExecutor(problem)
+        timeout_s, compile_timeout_s = deadlines(job)
         return RayExecutor(
             problem,
-            timeout_s=job.timeout_s,
-            compile_timeout_s=job.compile_timeout_s,
+            timeout_s=timeout_s,
+            compile_timeout_s=compile_timeout_s,
             session=self.session,
         )
 

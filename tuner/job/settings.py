@@ -1,42 +1,22 @@
-"""A tuning job as asked for, and everything looked up that it names."""
+"""A tuning job as asked for."""
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tuner.backends import REPLAY, Backend, Problem, make_backend, on_device
-from tuner.database import StudyInfo, table_kernel
+from tuner.backends import NEURON
+from tuner.backends.neuron.settings import AUTO, TIMINGS
 from tuner.execution import LOCAL
-from tuner.kernel import read_kernel
-from tuner.neuroncore import device
 from tuner.runtime.errors import TunerError, unknown
-from tuner.runtime.rules import DTYPE_BYTES, Config
 from tuner.search import DEFAULT, full_name
 from tuner.search.storage import checked_url
-from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
 
-__all__ = [
-    "ENDS",
-    "SERIAL",
-    "VERIFY",
-    "Job",
-    "Prepared",
-    "fingerprint",
-    "noise_options",
-    "option_words",
-    "other_options",
-    "prepare",
-    "repeat_settings",
-]
+__all__ = ["NEURON_OPTIONS", "SERIAL", "VERIFY", "Job", "option_words", "other_options"]
 
 SERIAL = "serial"
-ENDS = "ends"
-"""Setting of a study: what ends it; it goes on with other ones."""
 VERIFY = ("none", "best", "all")
 MAX_REPEATS = 1000
 """More tell a median no better than anybody needs, and their statistics take longer than they."""
@@ -64,7 +44,8 @@ class Job:
         resume: Go on with the newest study of this workload.
         timeout_s: Wall-clock seconds that each phase of a config may take: compiling, checking,
             timing.
-        compile_timeout_s: The same for compiling alone; None for no other.
+        compile_timeout_s: The same for compiling alone; None for no other, 600 of backend "neuron",
+            whose `timeout_s` is that of one program: each sample is taken by one.
         memory_gb: GiB that a worker's child may have; None for half of its machine.
         max_s: Wall-clock seconds that the search may take, with the runs before a resume: no config
             is begun later; the start of workers, a prior and the last check do not count.
@@ -79,6 +60,16 @@ class Job:
         repeats: Samples of one config at most, where times vary.
         remeasure: Fastest configs that are measured again, in turns, before one of them is named
             the best; only where times vary, 0 for none.
+        nki_python: Interpreter with AWS's `nki`, of backend "neuron"; None is this one.
+        nrtpy_python: Interpreter with `nrtpy` or `spike`, of backend "neuron"; None is that with
+            `nki`.
+        beta1_python: Interpreter with `neuronxcc.nki`, of backend "neuron"; None is that with
+            `nki`.
+        timing: How backend "neuron" times a kernel: one of `TIMINGS`; "auto" takes the first of
+            them that can be used.
+        lnc: Physical cores to a logical one, 1 or 2, of backend "neuron".
+        exclusive_hbm: Leaves the neighbour of a timed core idle, which shares its HBM, of backend
+            "neuron".
         storage: URL of a PostgreSQL database through which drivers with a results folder each share
             the study, e.g. "postgresql://user@host/database"; without a password.
     """
@@ -110,6 +101,12 @@ class Job:
     noise: float = 0.0
     repeats: int = 20
     remeasure: int = 5
+    nki_python: str | None = None
+    nrtpy_python: str | None = None
+    beta1_python: str | None = None
+    timing: str = AUTO
+    lnc: int = 1
+    exclusive_hbm: bool = False
     storage: str | None = None
 
     def __post_init__(self) -> None:
@@ -125,6 +122,7 @@ class Job:
         if not self.timeout_s > 0:  # nor NaN
             raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
         self._check_stopping()
+        self._check_neuron()
         noise: Any = self.noise
         if not (isinstance(noise, int | float) and 0 <= noise <= 1):
             raise TunerError(f"noise={noise!r}: expected a share from 0 to 1, e.g. 0.03")
@@ -143,139 +141,25 @@ class Job:
         if patience is not None and not (isinstance(patience, int) and patience > 0):
             raise TunerError(f"patience={patience!r}: expected a whole number from 1")
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A job with everything looked up that it names.
-
-    Attributes:
-        definition: None where a recording is replayed.
-    """
-
-    job: Job
-    definition: Definition | None
-    workload: Workload
-    space: SearchSpace
-    problem: Problem
-    info: StudyInfo
-
-    @property
-    def space_file(self) -> Path:
-        """Where the search space is from."""
-        return Path(self.job.kernel) if self.definition is None else self.definition.path
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the times of one config vary."""
-        return "repeats" in self.info.settings
-
-    def verification_arguments(self, config: Config) -> tuple[Argument, ...]:
-        """Returns the tensors on which a config is checked."""
-        if self.definition is None:
-            raise TunerError(f"{self.space_file}: a recording has no numbers to check")
-        small = self.definition.verification_workload(self.workload, config)
-        return self.definition.arguments(small)
+    def _check_neuron(self) -> None:
+        for name, default in NEURON_OPTIONS.items():
+            if getattr(self, name) != default and self.backend != NEURON:
+                raise TunerError(f"{name} is an option of backend {NEURON}, not of {self.backend}")
+        if self.lnc not in (1, 2):
+            raise TunerError(f"lnc={self.lnc!r}: expected 1 or 2 cores to a logical one")
+        if self.timing not in TIMINGS:
+            raise unknown("timing", self.timing, TIMINGS)
 
 
-def prepare(job: Job) -> Prepared:
-    """Looks up everything that a job names.
-
-    Raises:
-        TunerError: A name, size or file in it is wrong.
-    """
-    if job.backend == REPLAY:
-        from tuner.job.replaying import prepare_replay
-
-        return prepare_replay(job)
-    definition = find(job.kernel)
-    sizes = parse_sizes(job.shape) if isinstance(job.shape, str) else job.shape
-    workload = definition.workload(sizes, job.dtype)
-    core = device(job.device)
-    space = SearchSpace(definition.rules, definition.scope(workload, core.facts()))
-    problem = _problem(
-        job, definition, definition.arguments(workload), definition.variants_of(workload)
-    )
-    backend = make_backend(problem)
-    flops = definition.flops_of(workload)
-    moved = definition.bytes_moved_at_least(workload)
-    info = StudyInfo(
-        kernel=definition.name,
-        sizes=dict(workload.sizes),
-        dtype=workload.dtype,
-        device=core.name,
-        backend=job.backend,
-        kind=backend.capabilities().kind,
-        fingerprint=_fingerprint(backend, definition),
-        rules={"kernel": table_kernel(definition), "device": core.facts()},
-        default=space.config(space.default),
-        settings={"seed": job.seed, "sampler": job.sampler, ENDS: _ends(job)}
-        | repeat_settings(job, backend),
-        command=_command(job, workload),
-        roofline_us=core.roofline_us(flops, moved, DTYPE_BYTES[workload.dtype]),
-    )
-    return Prepared(job, definition, workload, space, problem, info)
-
-
-def fingerprint(job: Job) -> dict[str, Any]:
-    """Returns the fingerprint that a job's study would have now.
-
-    Raises:
-        TunerError: A name or file in the job is wrong; its sizes are not looked at.
-    """
-    definition = find(job.kernel)
-    return _fingerprint(make_backend(_problem(job, definition, (), {})), definition)
-
-
-def _fingerprint(backend: Backend, definition: Definition) -> dict[str, Any]:
-    return {**backend.fingerprint(), "space_hash": definition.space_hash}
-
-
-def _problem(
-    job: Job,
-    definition: Definition,
-    arguments: tuple[Argument, ...],
-    variants: Mapping[str, str],
-) -> Problem:
-    return Problem(
-        kernel=read_kernel(definition.kernel_file, definition.entry, definition.reference),
-        arguments=arguments,
-        **on_device(job.device),  # type: ignore[arg-type]
-        backend=job.backend,
-        reference=definition.reference,
-        roundings=definition.roundings,
-        variants=variants,
-        options={
-            "policy": job.policy,
-            "cores_busy": job.cores_busy,
-            "on_overflow": job.on_overflow,
-            **noise_options(job),
-        },
-    )
-
-
-def _ends(job: Job) -> dict[str, Any]:
-    return {
-        name: getattr(job, name) for name in ("trials", "max_s", "target_us", "patience", "verify")
-    }
-
-
-def noise_options(job: Job) -> dict[str, Any]:
-    """Returns the options of a problem that add noise to exact times."""
-    return {"noise": job.noise, "noise_seed": job.seed} if job.noise else {}
-
-
-def repeat_settings(job: Job, backend: Backend) -> dict[str, Any]:
-    """Returns the settings of a study whose times vary."""
-    if not backend.capabilities().noisy:
-        return {}
-    return {"repeats": job.repeats, "remeasure": job.remeasure}
-
-
-def _command(job: Job, workload: Workload) -> str:
-    words = ["nki-tuner", "tune", job.kernel, "--shape", workload.shape, "--dtype", workload.dtype]
-    words += ["--device", job.device, "--trials", str(job.trials)]
-    stated = ("kernel", "shape", "dtype", "device", "trials", "resume")
-    return shlex.join([*words, *other_options(job, stated)])
+NEURON_OPTIONS: dict[str, Any] = {
+    "nki_python": None,
+    "nrtpy_python": None,
+    "beta1_python": None,
+    "timing": AUTO,
+    "lnc": 1,
+    "exclusive_hbm": False,
+}
+"""Attributes of a job that only backend "neuron" has, and their defaults."""
 
 
 def other_options(job: Job, stated: Collection[str]) -> list[str]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from tuner.database import StudyInfo, Trial
 from tuner.job.changes import changed
+from tuner.job.preparing import Prepared
 from tuner.job.resuming import identity
-from tuner.job.settings import Prepared
 from tuner.job.shared_search import FROM
 from tuner.search.shared import SharedStudy, plain, shared_study
 

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from tuner.job.changes import changed
-from tuner.job.settings import Job, fingerprint
+from tuner.job.preparing import fingerprint
+from tuner.job.settings import NEURON_OPTIONS, Job
 from tuner.runtime import Record, load
 from tuner.runtime.errors import TunerError
 
@@ -80,7 +81,15 @@ def check(path: str | os.PathLike[str]) -> Checked:
 def _asked(record: Record) -> Job:
     """Returns the job of a record's command, without what does not count for its fingerprint."""
     job = _job(record.command)
-    depends = ("kernel", "device", "backend", "policy", "cores_busy", "on_overflow")
+    depends = (
+        "kernel",
+        "device",
+        "backend",
+        "policy",
+        "cores_busy",
+        "on_overflow",
+        *NEURON_OPTIONS,
+    )
     stated = {name: getattr(job, name) for name in depends}
     return Job(shape="", **stated)
 

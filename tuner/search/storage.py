@@ -133,6 +133,7 @@ def connect(text: str) -> Iterator[Link]:
             f"storage: PostgreSQL needs the package psycopg: pip install 'nki-tuner[postgres]' "
             f"({error})"
         ) from None
+    logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("optuna.storages").setLevel(logging.ERROR)  # what is tried again is no news
     link = _open(url, place)
     try:

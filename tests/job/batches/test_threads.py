@@ -134,7 +134,7 @@ def test_a_job_that_runs_elsewhere_is_refused_and_the_others_run(
     name = "double-M=256,N=512-float32-trn2-simulator"
     with locked(tmp_path / "results", name):
         found = batch(jobs, at_once=3, export=tmp_path / "t.json")
-    refused = f"this job is running already in {tmp_path}/results: process {os.getpid()} since "
+    refused = f"this job is running already in {tmp_path}/results: process {os.getpid()} "
     assert [done.failed.startswith(refused) for done in found.done] == [False, True] + [False] * 4
     assert len(load(tmp_path / "t.json").records) == 5
     again = batch(jobs, at_once=3, export=tmp_path / "t.json")

@@ -38,7 +38,8 @@ def batch(
         progress: Called when a job is checked, begins, goes on and ends; by several threads, one at
             a time.
         **overrides: What goes before the file's: the options of `Job` device, trials, timeout_s,
-            results, ray, workers, memory_gb, and at_once, the number of jobs that run at the same time.
+            results, ray, workers and memory_gb, and at_once, the number of jobs that run at the
+            same time.
 
     Returns:
         What came of every job. One that fails does not end the batch, Ctrl-C does.

@@ -1,0 +1,1 @@
+from fake_isa import *  # type: ignore[import-not-found] # noqa: F403

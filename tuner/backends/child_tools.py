@@ -1,0 +1,112 @@
+"""What the scripts have in common that run in other interpreters; it is copied beside them.
+
+Those interpreters have neither this package nor, maybe, its version of Python: nothing here needs
+more than Python 3.8, the standard library, numpy and, for its dtypes, ml_dtypes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def run(work: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
+    """Does FOLDER/job.json and writes FOLDER/answer.json; what `work` raises ends the process."""
+    folder = sys.argv[1]
+    with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
+        job = json.load(file)
+    write_answer(folder, work(folder, job))
+
+
+def write_answer(folder: str, answer: dict[str, Any]) -> None:
+    """Writes an answer at once: whoever reads it finds all of it or none."""
+    path = os.path.join(folder, "answer.json")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(answer, file)
+    os.replace(path + ".new", path)
+
+
+def load_module(folder: str, job: dict[str, Any]) -> Any:
+    """Loads the kernel's file, job["file"]; those beside it can be imported too."""
+    kernels = os.path.join(folder, "kernel")
+    sys.path.insert(0, kernels)
+    spec = importlib.util.spec_from_file_location("_nki_kernel", os.path.join(kernels, job["file"]))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["_nki_kernel"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def dtype_named(name: str) -> Any:
+    """Returns a numpy dtype by NKI's name; where ml_dtypes is missing, one of the same size."""
+    import numpy as np
+
+    if name == "tfloat32":
+        return np.dtype("float32")
+    try:
+        return np.dtype(name)
+    except TypeError:
+        pass
+    try:
+        import ml_dtypes
+    except ImportError:
+        return np.dtype("uint16" if name == "bfloat16" else "uint8")
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+def zeros(arguments: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Returns an array for each (name, shape, dtype)."""
+    import numpy as np
+
+    return {name: np.zeros(shape, dtype_named(dtype)) for name, shape, dtype in arguments}
+
+
+def load_inputs(folder: str, dtypes: dict[str, str]) -> dict[str, Any]:
+    """Returns the arrays of FOLDER/inputs.npz in their dtypes."""
+    import numpy as np
+
+    with np.load(os.path.join(folder, "inputs.npz"), allow_pickle=False) as raw:
+        return {name: raw[name].view(dtype_named(dtype)) for name, dtype in dtypes.items()}
+
+
+def save_outputs(folder: str, outputs: Sequence[Any], file: str = "outputs.npz") -> list[str]:
+    """Writes arrays as numpy can store them, unsigned integers where it lacks their dtype; returns
+    the names of their dtypes.
+    """
+    import numpy as np
+
+    arrays = [np.ascontiguousarray(np.asarray(output)) for output in outputs]
+    views = [a.view(f"u{a.dtype.itemsize}") if a.dtype.isbuiltin != 1 else a for a in arrays]
+    np.savez(os.path.join(folder, file), *views)
+    return [array.dtype.name for array in arrays]
+
+
+def per_call(durations_ms: Sequence[float], asked: int, cores: int) -> list[float]:
+    """Returns one duration a call, in milliseconds.
+
+    A call of a NEFF of several subgraphs leaves several events, one after the other, whose sum is
+    what the call takes. Of a kernel on two physical cores each core leaves its own, at the same
+    time: there the slower one counts.
+
+    Raises:
+        ValueError: The events do not come out even, or there are fewer than calls.
+    """
+    events, rest = divmod(len(durations_ms), asked)
+    if not events or rest:
+        raise ValueError(f"{len(durations_ms)} durations of {asked} calls")
+    group = cores if events % cores == 0 else 1
+    slowest = [max(durations_ms[i : i + group]) for i in range(0, len(durations_ms), group)]
+    each = events // group
+    return [sum(slowest[i : i + each]) for i in range(0, len(slowest), each)]
+
+
+def spread(durations: Sequence[float]) -> float:
+    """Returns how far durations are apart, as a share of the shortest."""
+    least = min(durations)
+    return (max(durations) - least) / least if least > 0 else float("inf")

@@ -1,0 +1,1 @@
+"""How kernels become NEFFs, and where those are kept."""

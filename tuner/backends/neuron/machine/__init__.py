@@ -1,0 +1,1 @@
+"""This machine: its cores, its environment, and the folders of the user."""

@@ -1,0 +1,1 @@
+"""How NEFFs are run and timed."""
