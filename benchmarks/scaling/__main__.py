@@ -1,6 +1,7 @@
 """Command line of the benchmark.
 
 python -m benchmarks.scaling [--json] [--workers 1,2,8,64,256] [--seconds 1.0] [--trials N]
+       [--default-trials N] [--quick]
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from benchmarks.scaling.figures import fit
 from benchmarks.scaling.report import DRIVER_TRIALS, Found, as_data, show
-from benchmarks.scaling.runs import Crew, Sleeping, available_mb, crew, real
+from benchmarks.scaling.runs import Crew, Real, Sleeping, available_mb, crew, real
 from tuner.runtime.errors import TunerError
 from tuner.search import DEFAULT
 
@@ -21,8 +23,6 @@ WORKERS = (1, 2, 8, 64, 256)
 ROUNDS = 10
 MANY = 64
 """From so many workers on a run goes to where the bar on the driver's CPU is."""
-DEFAULT_TRIALS = 300
-"""Of the default sampler, whose proposals take longer the more it knows."""
 SATURATED_WORKERS, SATURATED_TRIALS = 8, 1500
 REAL_TRIALS = 2000
 WORKER_MB, SPARE_MB = 120.0, 2000.0
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.workers,
             options.seconds,
             options.trials,
+            default_trials=options.default_trials,
             quick=options.quick,
         )
     except TunerError as error:
@@ -52,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(
-    workers: Sequence[int], seconds: float, trials: int | None = None, *, quick: bool = False
+    workers: Sequence[int],
+    seconds: float,
+    trials: int | None = None,
+    *,
+    default_trials: int | None = None,
+    quick: bool = False,
 ) -> Found:
     """Runs everything.
 
@@ -60,62 +66,67 @@ def measure(
         workers: Numbers of workers.
         seconds: What a trial sleeps.
         trials: Of each run; None for what its figures need.
+        default_trials: Of the run with the default sampler; None for as many as the others have.
         quick: Without the default sampler and the job of simulated kernels.
     """
     scaled: list[Sleeping] = []
-    default: Sleeping | None = None
+    default: list[Sleeping] = []
+    saturated: list[Sleeping] = []
+    simulated: list[Real] = []
     skipped: list[str] = []
-    counts = sorted(workers)
-    for count in counts:
-        skip = _too_many(count, scaled)
+
+    def attempt(what: str, run: Callable[[], None]) -> None:
+        print(f"{what} ...", file=sys.stderr, flush=True)
         try:
-            if not skip:
-                _say(f"{count} workers")
-                with crew(count, seconds) as there:
-                    scaled.append(_random(there, trials))
-                    if not quick and count == max(n for n in counts if n <= max(MANY, counts[0])):
-                        _say(f"{count} workers, sampler {DEFAULT}")
-                        default = there.run(trials or max(DEFAULT_TRIALS, 3 * count), DEFAULT)
-        except TunerError as error:
-            skip = f"{count} workers: {error}"
-        skipped += [skip] if skip else []
+            run()
+        except TunerError as error:  # the other figures are worth having all the same
+            skipped.append(f"{what}: {error}")
+
+    def sleeping(count: int, with_default: bool) -> None:
+        _check_memory(count, scaled)
+        with crew(count, seconds) as there:
+            scaled.append(_run(there, trials))
+            if with_default:
+                default.append(_run(there, default_trials or trials, DEFAULT))
+
+    def saturating() -> None:
+        with crew(SATURATED_WORKERS, 0.0) as there:
+            saturated.append(there.run(trials or SATURATED_TRIALS))
+
+    usual = max(count for count in workers if count <= max(MANY, min(workers)))
+    for count in sorted(workers):
+        attempt(f"{count} workers", partial(sleeping, count, not quick and count == usual))
+    attempt("trials that take no time", saturating)
+    if not quick:
+        attempt("simulated trials", lambda: simulated.append(real(REAL_TRIALS)))
     if not scaled:
         raise TunerError(f"nothing was run: {'; '.join(skipped)}")
-    _say("trials that take no time")
-    with crew(SATURATED_WORKERS, 0.0) as there:
-        saturated = there.run(trials or SATURATED_TRIALS)
-    simulated = None
-    if not quick:
-        _say("simulated trials")
-        simulated = real(REAL_TRIALS)
+    cost = (saturated or scaled)[-1].cost
     points = [(run.workers, run.seconds, run.busy.per_s) for run in scaled]
-    cost = saturated.cost
     model = fit(points, cost.driver_s, cost.others_s, os.cpu_count() or 1)
-    return Found(scaled, default, saturated, simulated, model, skipped)
+    return Found([*scaled, *default], saturated, simulated, model, skipped)
 
 
-def _too_many(count: int, before: Sequence[Sleeping]) -> str:
-    """Says why so many workers are too many for this machine; empty where they are not."""
+def _check_memory(count: int, before: Sequence[Sleeping]) -> None:
+    """Raises TunerError where so many workers are too many for this machine."""
     measured = [run.worker_mb for run in before if run.workers >= MANY]
     worker_mb = max([WORKER_MB, *measured])
     need_mb, have_mb = count * worker_mb + SPARE_MB, available_mb()
-    if need_mb <= have_mb:
-        return ""
-    return (
-        f"{count} workers: they need about {need_mb / 1000:.1f} GB at {worker_mb:.0f} MB each, "
-        f"{have_mb / 1000:.1f} GB are there"
-    )
+    if need_mb > have_mb:
+        raise TunerError(
+            f"they need about {need_mb / 1000:.1f} GB at {worker_mb:.0f} MB each, "
+            f"{have_mb / 1000:.1f} GB are there"
+        )
 
 
-def _random(there: Crew, trials: int | None) -> Sleeping:
+def _run(there: Crew, trials: int | None, sampler: str = "random") -> Sleeping:
+    """Runs so many trials; None: as many as say what a trial costs when 1,000 are finished, with
+    enough workers to come to that soon.
+    """
     many = trials is None and there.workers >= MANY
     least = DRIVER_TRIALS * 6 // 5 if many else 0
     count = trials or max(ROUNDS * there.workers, least)
-    return there.run(count, at=DRIVER_TRIALS if many else None)
-
-
-def _say(what: str) -> None:
-    print(f"{what} ...", file=sys.stderr, flush=True)
+    return there.run(count, sampler, at=DRIVER_TRIALS if many else None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_counts, default=WORKERS, metavar="N,N,...")
     parser.add_argument("--seconds", type=_seconds, default=1.0, help="what a trial sleeps")
     parser.add_argument("--trials", type=_positive, help="of each run; default: what it needs")
+    parser.add_argument(
+        "--default-trials",
+        type=_positive,
+        metavar="N",
+        help="of the default sampler, which proposes one in some 0.1 s; default: as the others",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="without the default sampler and the simulator"
     )

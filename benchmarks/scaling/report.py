@@ -22,17 +22,15 @@ class Found:
     """All that was measured in one run of the benchmark.
 
     Attributes:
-        scaled: A run for each number of workers.
-        default: The run with the default sampler; None if it was left out.
-        saturated: A run whose trials take no time.
-        real: The job of simulated kernels; None if it was left out.
+        runs: Of trials that sleep: one for each number of workers, then one of the default sampler.
+        saturated: Of trials that take no time; empty where it was left out, as the next.
+        real: The job of simulated kernels.
         skipped: What was left out, and why.
     """
 
-    scaled: Sequence[Sleeping]
-    default: Sleeping | None
-    saturated: Sleeping
-    real: Real | None
+    runs: Sequence[Sleeping]
+    saturated: Sequence[Sleeping]
+    real: Sequence[Real]
     model: Model
     skipped: Sequence[str]
 
@@ -55,7 +53,9 @@ class Bar:
 def bars(found: Found) -> list[Bar]:
     """Returns the bars of what was run."""
     reached = []
-    for run in found.scaled:
+    for run in found.runs:
+        if run.sampler != "random":
+            continue
         if (run.workers, run.seconds) == (SHARE_WORKERS, SHARE_SECONDS):
             what = f"{run.workers} workers busy, {run.seconds:g} s a trial, {run.sampler}"
             got = f"{100 * run.busy.share:.1f} %"
@@ -64,12 +64,12 @@ def bars(found: Found) -> list[Bar]:
             ms = 1000 * run.cost.driver_s
             what = f"driver CPU a trial at {DRIVER_TRIALS} trials, {run.workers} workers"
             reached.append(Bar(what, f"{DRIVER_MS:g} ms", f"{ms:.2f} ms", DRIVER_MS / ms))
-    if found.real is not None:
-        per_s = found.real.per_s
-        what = f"simulated trials a second, {found.real.workers} workers"
+    for job in found.real:
+        per_s = job.per_s
+        what = f"simulated trials a second, {job.workers} workers"
         got = f"{per_s:.0f}"
         reached.append(Bar(what, f"{REAL_PER_S:.0f}", got, per_s / REAL_PER_S))
-    heavy = sorted({name for run in found.scaled for name in run.heavy})
+    heavy = sorted({name for run in found.runs for name in run.heavy})
     what = "heavy modules in the workers that sleep"
     reached.append(Bar(what, "none", ", ".join(heavy) or "none", 0.0 if heavy else 1.0))
     return reached
@@ -91,7 +91,6 @@ def as_data(found: Found) -> dict[str, Any]:
 
 def show(found: Found) -> None:
     """Prints tables."""
-    runs = [*found.scaled, *([found.default] if found.default else [])]
     table(
         "trials that sleep, through sampler, Ray, isolated children and a durable database",
         [
@@ -107,7 +106,7 @@ def show(found: Found) -> None:
             "others' CPU",
             "memory a worker",
         ],
-        [_row(run) for run in runs],
+        [_row(run) for run in [*found.runs, *found.saturated]],
     )
     for reason in found.skipped:
         print(f"left out: {reason}")
@@ -150,7 +149,7 @@ def _show_model(found: Found) -> None:
         + " a trial busy\n(with the workers on machines of their own); "
         f"all on these {model.cores} cores: at most {model.machine_per_s:.0f} trials/s"
     )
-    runs = [*found.scaled, found.saturated]
+    runs = [*(run for run in found.runs if run.sampler == "random"), *found.saturated]
     table(
         None,
         ["workers", "a trial", "trials/s by the model", "measured", "measured / model"],
