@@ -100,7 +100,7 @@ def test_a_job_survives_whatever_happens_to_it(
     began = time.monotonic()
     try:
         command.start()
-        with shot_at(command, SHOT_EVERY_S, record_faults, chance):
+        with shot_at(command, SHOT_EVERY_S, WORKERS // 2, record_faults, chance):
             for share in shares:
                 wait_for(results, int(share * 0.95 * configs), command)
                 time.sleep(chance.uniform(0, 1))
