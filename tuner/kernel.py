@@ -28,6 +28,7 @@ from tuner.nki.hashing import hash_code
 from tuner.nki.record.loops import EACH, PASSES, marked
 from tuner.nki.record.recorder import each, passes
 from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.files import read_text
 
 __all__ = ["MODULE", "KernelSource", "LoadedKernel", "load_kernel", "read_kernel"]
 
@@ -83,13 +84,9 @@ def _read_module(
     name: str, path: Path, folder: Path, modules: dict[str, tuple[str, str, str]]
 ) -> None:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise TunerError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MAX_FILE_BYTES)
         tree = ast.parse(text)
-    except OSError as error:
-        raise TunerError(f"{path}: {error.strerror or error}") from None
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise TunerError(f"{path}: not a Python file ({error})") from None
     modules[name] = (name, str(path), text)
     for imported in _imported(tree):

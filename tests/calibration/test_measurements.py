@@ -143,7 +143,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(TunerError, match=r"none.csv: No such file"):
         read_table(tmp_path / "none.csv", TRN2, "nki")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TunerError, match=r"binary.csv: not a CSV file"):
+    with pytest.raises(TunerError, match=r"binary.csv: not a text file"):
         read_table(tmp_path / "binary.csv", TRN2, "nki")
 
 

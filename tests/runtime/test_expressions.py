@@ -217,3 +217,23 @@ def test_any_text_parses_and_evaluates_or_is_a_tuner_error(text: str) -> None:
     assert isinstance(result, TunerError | bool | int | float | complex | str)
     if isinstance(result, TunerError):
         assert "\n" not in str(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("9**9**9", "a power has more than 4096 bits|exponent"),
+        ("((a**64)**64)**64", "a power has more than 4096 bits"),
+        ("*".join(["a**64"] * 50), "a product has more than 4096 bits"),
+        ("round_up(a**64 * a**64, a**64 * a**63 * a**6)", "a product has more than 4096 bits"),
+        ("0x" + "f" * 9000, "a number has more than 4096 bits"),
+        ("9" * 5000, "4300 digits"),
+        ("(0 - a)**0.5", "a root of a negative number"),
+        ("(" * 300 + "a" + ")" * 300, "is not an expression"),
+        ("not " * 300 + "a", "nested deeper than"),
+        ("a < " + "1" * 20_001, "longer than 20000"),
+    ],
+)
+def test_an_expression_may_not_grow_without_limit(text: str, why: str) -> None:
+    with pytest.raises(TunerError, match=why):
+        Expression(text).evaluate({"a": 2**31 - 1})

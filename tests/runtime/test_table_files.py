@@ -70,7 +70,7 @@ def test_a_missing_or_too_large_file_is_an_error(
         load(tmp_path / "none.json")
     (tmp_path / "large.json").write_text(" " * 100)
     monkeypatch.setattr(loading, "MAX_FILE_BYTES", 99)
-    with pytest.raises(TunerError, match=r"large\.json: 100 bytes, more than the 99"):
+    with pytest.raises(TunerError, match=r"large\.json: larger than 99 bytes"):
         load(tmp_path / "large.json")
 
 

@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TunerError, match=r"large\.toml: larger than 1048576 bytes"):
         read(tmp_path / "large.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
-    with pytest.raises(TunerError, match=r"bytes\.toml: 'utf-8' codec"):
+    with pytest.raises(TunerError, match=r"bytes\.toml: not a text file \('utf-8' codec"):
         read(tmp_path / "bytes.toml")
 
 
@@ -225,3 +225,29 @@ def test_a_block_that_is_no_size_is_an_error(tmp_path: Path, block: str) -> None
 def test_a_kernel_file_is_no_search_space() -> None:
     with pytest.raises(TunerError, match=r"mm\.py is a kernel file: give the search space"):
         find("mm.py")
+
+
+@pytest.mark.parametrize(
+    "flops", ["'many'", "0 - M", "9**64 * 9**64 * 9**64 * 9**64 * 9**64", "1e400"]
+)
+def test_flops_that_are_no_number_are_an_error(tmp_path: Path, flops: str) -> None:
+    lines = SPACE.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("flops"))
+    lines[at] = f'flops = "{flops}"'
+    definition = read(written(tmp_path, "\n".join(lines)))
+    workload = definition.workload(dict.fromkeys(definition.dims, 128))
+    with pytest.raises(TunerError, match=r"workload\.flops: "):
+        definition.flops_of(workload)
+
+
+def test_terms_may_not_multiply_without_limit(tmp_path: Path) -> None:
+    terms = ['t0 = "M+M"'] + [f't{i} = "{"+".join([f"t{i - 1}"] * 40)}"' for i in range(1, 9)]
+    text = SPACE + "\n[terms]\n" + "\n".join(terms) + "\n"
+    with pytest.raises(TunerError, match="longer than 20000 characters without terms"):
+        read(written(tmp_path, text))
+
+
+def test_a_kernel_is_a_python_file(tmp_path: Path) -> None:
+    text = SPACE.replace('file = "', 'file = "/etc/passwd" #', 1)
+    with pytest.raises(TunerError, match=r"'/etc/passwd' is no Python file: expected NAME\.py"):
+        read(written(tmp_path, text))

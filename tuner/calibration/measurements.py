@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TypeVar
 from tuner.kernel import KernelSource, read_kernel
 from tuner.neuroncore import Device, Policy, device, policy
 from tuner.runtime.errors import TunerError
+from tuner.runtime.files import read_text
 from tuner.runtime.rules import Config
 from tuner.space import Argument, parse_argument, parse_params
 
@@ -20,6 +22,7 @@ __all__ = ["COLUMNS", "Measured", "Table", "read_table"]
 REQUIRED = ("kernel", "arguments", "parameters", "measured_us")
 OPTIONAL = ("id", "device", "policy", "start_us", "weight")
 COLUMNS = REQUIRED + OPTIONAL
+MAX_FILE_BYTES = 16 << 20
 
 Read = TypeVar("Read")
 
@@ -76,11 +79,9 @@ def read_table(path: Path, base: Device, policy_name: str) -> Table:
     """
     policy(policy_name)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
-    except OSError as error:
-        raise TunerError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, csv.Error) as error:
+        text = read_text(path, MAX_FILE_BYTES).removeprefix("\ufeff")
+        lines = list(csv.reader(io.StringIO(text), strict=True))
+    except csv.Error as error:
         raise TunerError(f"{path}: not a CSV file ({error})") from None
     header = [name.strip() for name in lines[0]] if lines else []
     for name in REQUIRED:

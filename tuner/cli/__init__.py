@@ -4,6 +4,7 @@ print.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -64,12 +65,18 @@ def main(args: list[str] | None = None) -> Any:
     """Runs the command line; bad input is one line and exit code 2."""
     for library in ("OMP", "OPENBLAS", "MKL"):  # small products, on cores that workers use too
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if args is None else args
     try:
         code = cli.main(words or ["--help"], prog_name="nki-tuner", standalone_mode=False)
     except (TunerError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"error: {' '.join(text.split())}", err=True)
+        click.echo(f"error: {' '.join(str(TunerError(text)).split())}", err=True)
+        sys.exit(2)
+    except RecursionError:
+        click.echo("error: something in the input is nested too deeply", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)

@@ -144,6 +144,8 @@ def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from tuner.runtime.errors import printable
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=10_000)
@@ -153,5 +155,5 @@ def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*[Text(cell) for cell in row])
+        grid.add_row(*[Text(printable(cell)) for cell in row])
     console.print(grid)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -42,8 +41,9 @@ def lint(kernel: str, as_json: bool) -> int:
 
 def _source(kernel: str) -> tuple[KernelSource, str | None]:
     """Returns the kernel's text with its siblings', and the function that was named."""
-    from tuner.kernel import read_kernel
+    from tuner.kernel import MAX_FILE_BYTES, read_kernel
     from tuner.nki.linter import kernels
+    from tuner.runtime.files import read_text
     from tuner.space import find
 
     path, colon, entry = kernel.rpartition(":")
@@ -52,10 +52,7 @@ def _source(kernel: str) -> tuple[KernelSource, str | None]:
     if not kernel.endswith(".py"):
         definition = find(kernel)
         return read_kernel(definition.kernel_file, definition.entry), definition.entry
-    try:
-        names = kernels(Path(kernel).read_text(encoding="utf-8"), kernel)
-    except (OSError, ValueError) as error:
-        raise TunerError(f"{kernel}: {getattr(error, 'strerror', None) or error}") from None
+    names = kernels(read_text(kernel, MAX_FILE_BYTES), kernel)
     if not names:
         raise TunerError(f"{kernel}: no @nki.jit function; name one, as in {kernel}:FUNCTION")
     return read_kernel(kernel, names[0]), None

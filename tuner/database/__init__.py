@@ -10,7 +10,8 @@ from tuner.database.records import (
     records,
     select,
 )
-from tuner.database.store import Store, Study, StudyInfo, Trial, database_path
+from tuner.database.store import Store, database_path
+from tuner.database.studies import Study, StudyInfo, Trial
 from tuner.database.tables import Exported, export, table_kernel
 
 __all__ = [

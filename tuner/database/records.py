@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tuner.backends import Status
-from tuner.database.store import Store, Study, Trial
+from tuner.database.store import Store
+from tuner.database.studies import Study, Trial
 from tuner.runtime.errors import TunerError
 from tuner.runtime.sizes import without_defaults
 from tuner.space import parse_sizes

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.backends import Measurement, Status
+from tuner.backends import Measurement
 from tuner.database.lock import locked
+from tuner.database.studies import Study, StudyInfo, Trial, study_of, trial_of
 from tuner.runtime.errors import TunerError
 from tuner.runtime.rules import Config
-from tuner.runtime.sizes import Sizes, workload_key
 
-__all__ = ["Store", "Study", "StudyInfo", "Trial", "database_path"]
+__all__ = ["Store", "database_path"]
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
+MAX_FILE_BYTES = 4 << 30
+MAX_ROW_BYTES = 16 << 20
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS studies (
@@ -39,70 +41,6 @@ CREATE TABLE IF NOT EXISTS trials (
     PRIMARY KEY (study, config), UNIQUE (study, number)
 ) STRICT;
 """
-
-
-@dataclass(frozen=True)
-class StudyInfo:
-    """What identifies a study and what its trials have in common.
-
-    Attributes:
-        sizes: Sizes by dim, in the kernel's order, then the variants that are not at their
-            default.
-        kind: "simulated" or "measured".
-        fingerprint: What the times depend on besides workload and config.
-        rules: The kernel's entry of an exported table, and the device's facts.
-        default: The default config, as repaired for the workload.
-        settings: Seed, sampler and the like.
-        command: The command line that repeats the job.
-    """
-
-    kernel: str
-    sizes: Sizes
-    dtype: str
-    device: str
-    backend: str
-    kind: str
-    fingerprint: Mapping[str, Any]
-    rules: Mapping[str, Any]
-    default: Config
-    settings: Mapping[str, Any]
-    command: str
-    roofline_us: float
-
-    @property
-    def shape(self) -> str:
-        """The sizes as the command line takes them."""
-        return workload_key(self.sizes)
-
-    @property
-    def key(self) -> tuple[str, str, str, str, str]:
-        """What a record is the best of: kernel, shape, dtype, device, backend."""
-        return (self.kernel, self.shape, self.dtype, self.device, self.backend)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study as stored."""
-
-    id: int
-    info: StudyInfo
-    created_at: float
-    finished_at: float | None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A finished trial as stored; fields as in `Measurement`."""
-
-    number: int
-    config: Config
-    status: Status
-    latency_us: float | None
-    reason: str
-    verified: bool
-    figures: Mapping[str, Any]
-    host_s: Mapping[str, float]
-    finished_at: float
 
 
 def database_path(results: str | os.PathLike[str]) -> Path:
@@ -131,7 +69,7 @@ class Store:
         with _readable_errors(self.path):
             if create:
                 with locked(results, "database", wait=True):  # SQLite makes no two files at once
-                    self._connection = _connect(self.path.absolute().as_uri())
+                    self._connection = _connect(self.path, "rwc")
                     self._check_version()
                     self._connection.execute("PRAGMA journal_mode = WAL")
                     # FULL: a commit is on disk when it returns; some SQLites are built otherwise
@@ -144,11 +82,22 @@ class Store:
                 self._check_version()
 
     def _check_version(self) -> None:
+        """Refuses what another version wrote, and what would compute something when it is read."""
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
             raise TunerError(
                 f"{self.path}: schema version {version}, this reads version {SCHEMA_VERSION}"
             )
+        for kind, name, text in self._connection.execute(
+            "SELECT type, name, sql FROM sqlite_master"
+        ):
+            computes = re.match(r"CREATE\s+VIRTUAL", text or "", re.IGNORECASE)
+            if kind not in ("table", "index") or computes:
+                raise TunerError(f"{self.path}: has a {kind} {name!r} that nki-tuner did not make")
+        for table in ("studies", "trials"):
+            columns = self._connection.execute(f"PRAGMA table_xinfo({table})").fetchall()
+            if any(column["hidden"] for column in columns):
+                raise TunerError(f"{self.path}: table {table} has a column that is computed")
 
     def __enter__(self) -> Store:
         return self
@@ -205,7 +154,7 @@ class Store:
         )
         with _readable_errors(self.path), self._connection:
             return [
-                _trial(self._connection.execute(query, _row(study, config, m)).fetchone())
+                trial_of(self._connection.execute(query, _row(study, config, m)).fetchone())
                 for config, m in done
             ]
 
@@ -227,34 +176,51 @@ class Store:
     def studies(self) -> list[Study]:
         """Returns every study, oldest first."""
         with _readable_errors(self.path), closing(self._connection.cursor()) as cursor:
-            return [_study(row) for row in cursor.execute("SELECT * FROM studies ORDER BY id")]
+            return [study_of(row) for row in cursor.execute("SELECT * FROM studies ORDER BY id")]
 
     def trials(self, study: int) -> list[Trial]:
         """Returns a study's finished trials by number."""
         query = "SELECT * FROM trials WHERE study = ? ORDER BY number"
         with _readable_errors(self.path), closing(self._connection.cursor()) as cursor:
-            return [_trial(row) for row in cursor.execute(query, (study,))]
+            return [trial_of(row) for row in cursor.execute(query, (study,))]
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Opens a database. It may be a stranger's: its rows are limited, its schema is not trusted."""
+    if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
+        raise TunerError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GiB")
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, timeout=BUSY_TIMEOUT_S, uri=True)
     connection.row_factory = sqlite3.Row
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES)
+    connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     """Opens a database to read. In a folder that may not be written to, nobody else writes
-    either.
+    either; on a full disk SQLite finds no room for its notes, and all is in one file where the
+    log beside it is empty.
     """
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    return _connect(uri if os.access(path.parent, os.W_OK) else f"{uri}&immutable=1")
+    if os.access(path.parent, os.W_OK):
+        connection = _connect(path, "ro")
+        try:
+            connection.execute("PRAGMA user_version").fetchone()
+            return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            log = path.with_name(f"{path.name}-wal")
+            no_room = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+            if not no_room or (log.is_file() and log.stat().st_size):
+                raise
+    return _connect(path, "ro&immutable=1")
 
 
 @contextmanager
 def _readable_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError) as error:
         raise TunerError(f"{path}: {error}") from None
 
 
@@ -270,35 +236,3 @@ def _row(study: int, config: Config, measurement: Measurement) -> dict[str, Any]
         "host_s": json.dumps(dict(measurement.host_s)),
         "finished_at": time.time(),
     }
-
-
-def _study(row: sqlite3.Row) -> Study:
-    info = StudyInfo(
-        row["kernel"],
-        json.loads(row["sizes"]),
-        row["dtype"],
-        row["device"],
-        row["backend"],
-        row["kind"],
-        json.loads(row["fingerprint"]),
-        json.loads(row["rules"]),
-        json.loads(row["default"]),
-        json.loads(row["settings"]),
-        row["command"],
-        row["roofline_us"],
-    )
-    return Study(row["id"], info, row["created_at"], row["finished_at"])
-
-
-def _trial(row: sqlite3.Row) -> Trial:
-    return Trial(
-        row["number"],
-        json.loads(row["config"]),
-        Status(row["status"]),
-        row["latency_us"],
-        row["reason"],
-        bool(row["verified"]),
-        json.loads(row["figures"]),
-        json.loads(row["host_s"]),
-        row["finished_at"],
-    )

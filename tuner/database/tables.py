@@ -13,7 +13,8 @@ from typing import Any
 
 from tuner.backends import REPLAY
 from tuner.database.records import Best, Filter, made_noise, records
-from tuner.database.store import Store, Study
+from tuner.database.store import Store
+from tuner.database.studies import Study
 from tuner.runtime.errors import TunerError
 from tuner.runtime.loading import SCHEMA, SCHEMA_VERSION
 from tuner.runtime.rules import Rules
@@ -93,6 +94,9 @@ def export(
         found = [best for best in found if _real(best.study)]
         if not found:
             raise TunerError(f"{store.path}: no correct trial to export")
+        for best in found:
+            if not {"kernel", "device"} <= set(best.study.info.rules):
+                raise TunerError(f"{store.path}: study {best.study.id} lacks its kernel's rules")
     newest = {best.study.info.kernel: best.study for best in sorted(found, key=_created)}
     current = [best for best in found if _version(best.study) == _version(newest[_kernel(best)])]
     _write(Path(output), _table(current, command))

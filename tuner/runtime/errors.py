@@ -8,11 +8,33 @@ TYPE_CHECKING = False  # as in typing, which takes long to import
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["TunerError", "unknown"]
+__all__ = ["TunerError", "printable", "unknown"]
+
+MAX_CHARACTERS = 1200
+MAX_NAME = 200
 
 
 class TunerError(Exception):
-    """Bad input. The text is one line for a person; the command line prints it and exits with 2."""
+    """Bad input. The text is one line for a person; the command line prints it and exits with 2.
+
+    It may quote a file of a stranger: what a terminal would act on is written as an escape, and a
+    long text is cut in its middle.
+    """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        if len(text) <= MAX_CHARACTERS:
+            return text
+        return f"{text[: MAX_CHARACTERS * 3 // 4]} ... {text[-MAX_CHARACTERS // 5 :]}"
+
+
+def printable(text: str) -> str:
+    """Returns a text with control characters and lone surrogates as escapes; blanks stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in " \t\n" else ascii(each)[1:-1] for each in text
+    )
 
 
 def unknown(what: str, name: Any, choices: Iterable[Any]) -> TunerError:
@@ -25,6 +47,7 @@ def unknown(what: str, name: Any, choices: Iterable[Any]) -> TunerError:
     """
     import difflib
 
+    name = name if _is_number(name) else str(name)[:MAX_NAME]
     options = list(choices)
     known = [str(choice) for choice in options]
     near = difflib.get_close_matches(str(name).lower(), [k.lower() for k in known], n=3, cutoff=0.5)

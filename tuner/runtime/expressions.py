@@ -26,7 +26,7 @@ __all__ = ["SCALARS", "Expression", "Functions", "round_up"]
 
 MAX_TEXT = 20_000
 MAX_EXPONENT = 64
-MAX_POWER_BITS = 4096
+MAX_BITS = 4096
 MAX_DEPTH = 100
 
 
@@ -43,15 +43,24 @@ def _ceil_div(a: Any, b: Any) -> Any:
 
 def round_up(value: Any, multiple: Any) -> Any:
     """The smallest multiple of `multiple` that is not below `value`."""
-    return _ceil_div(value, multiple) * _number(multiple)
+    return _product(_ceil_div(value, multiple), _number(multiple))
 
 
 def _power(base: Any, exponent: Any) -> Any:
     if not 0 <= exponent <= MAX_EXPONENT:
         raise TunerError(f"exponent {exponent} is outside 0..{MAX_EXPONENT}")
-    if isinstance(base, int) and base.bit_length() * exponent > MAX_POWER_BITS:
-        raise TunerError(f"a power has more than {MAX_POWER_BITS} bits")
-    return base**exponent
+    if isinstance(base, int) and base.bit_length() * exponent > MAX_BITS:
+        raise TunerError(f"a power has more than {MAX_BITS} bits")
+    result = base**exponent
+    if isinstance(result, complex):
+        raise TunerError("a root of a negative number")
+    return result
+
+
+def _product(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() + b.bit_length() > MAX_BITS:
+        raise TunerError(f"a product has more than {MAX_BITS} bits")
+    return a * b
 
 
 # What the operators and functions mean for plain values; a caller with numpy columns passes its
@@ -71,7 +80,7 @@ _CALLS = ("min", "max", "ceil_div", "round_up")
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: _product,
     ast.FloorDiv: operator.floordiv,
     ast.Div: operator.truediv,
     ast.Mod: operator.mod,
@@ -162,6 +171,8 @@ def _compile(node: ast.expr, names: set[str], depth: int) -> Evaluator:
 
     match node:
         case ast.Constant(value=bool() | int() | float() | str() as value):
+            if isinstance(value, int) and value.bit_length() > MAX_BITS:
+                raise TunerError(f"a number has more than {MAX_BITS} bits")
             return lambda v, f: value
         case ast.BinOp(left=left, op=binary, right=right) if type(binary) in (*_BINARY, ast.Pow):
             return _arithmetic(_BINARY.get(type(binary)), *compiled([left, right]))

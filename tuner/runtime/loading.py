@@ -4,12 +4,12 @@ code.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
+from tuner.runtime.files import read_json, read_text
 from tuner.runtime.rules import DTYPE_BYTES, Constraint, Parameter, Rules, Value
 from tuner.runtime.shipped import file_or_shipped
 from tuner.runtime.table import Kernel, Record, Table, check_sizes
@@ -23,6 +23,7 @@ __all__ = ["SCHEMA", "SCHEMA_VERSION", "load"]
 SCHEMA = "nki-tuner/table"
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 256 << 20
+MAX_VALUES = 10_000_000
 _TYPES: Mapping[str, Any] = {
     "kernel": str,
     "dtype": str,
@@ -54,15 +55,7 @@ def load(path: str | os.PathLike[str]) -> Table:
     """
     name = file_or_shipped(os.fspath(path), "table", ".json")
     try:
-        size = os.path.getsize(name)
-        if size > MAX_FILE_BYTES:
-            raise TunerError(
-                f"{name}: {size} bytes, more than the {MAX_FILE_BYTES} that a table may have"
-            )
-        with open(name, encoding="utf-8") as file:
-            data = json.load(file)
-    except OSError as error:
-        raise TunerError(f"{name}: {error.strerror or error}") from None
+        data = read_json(read_text(name, MAX_FILE_BYTES), MAX_VALUES)
     except (ValueError, RecursionError) as error:
         raise TunerError(f"{name}: not a JSON table ({error})") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:

@@ -18,6 +18,7 @@ import msgspec
 from tuner import bundled
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.expressions import Expression
+from tuner.runtime.files import read_text
 from tuner.runtime.rules import DTYPE_BYTES, Config, Constraint, Rules, Value
 from tuner.runtime.sizes import Variants, dims_of, variant_values
 from tuner.space.checks import (
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 1 << 20
+MAX_FLOPS = 1e300
 ROUNDINGS = 4
 
 
@@ -134,7 +136,10 @@ class Definition:
 
     def flops_of(self, workload: Workload) -> float:
         """Returns the floating-point operations of one run."""
-        return float(self.flops.evaluate(self.scope(workload, {})))
+        value = self.flops.evaluate(self.scope(workload, {}))
+        if isinstance(value, str) or not 0 <= value <= MAX_FLOPS:
+            raise TunerError(f"{self.path}: workload.flops: {self.flops.text!r} is {value!r}")
+        return float(value)
 
     def _bound(self, specs: Sequence[ArgumentSpec], workload: Workload) -> tuple[Argument, ...]:
         values = self.scope(workload, {})
@@ -203,13 +208,9 @@ def read(path: Path) -> Definition:
         TunerError: Names the file, the place in it and what was expected there.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise TunerError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path, MAX_FILE_BYTES))
         file = msgspec.convert(data, _File)
-    except OSError as error:
-        raise TunerError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:  # of TOML, of UTF-8, of the types
+    except ValueError as error:  # of TOML, of the types
         raise TunerError(f"{path}: {error}") from None
     except RecursionError:
         raise TunerError(f"{path}: nested too deeply") from None
@@ -282,6 +283,8 @@ def _tensors(
 
 def _kernel_file(space: Path, name: str) -> Path:
     """A kernel is named from its search space's folder, or from the folder above it."""
+    if not name.endswith(".py"):
+        raise TunerError(f"kernel.file: {name!r} is no Python file: expected NAME.py")
     for base in (space.parent, space.parent.parent):
         if os.path.isfile(base / name):
             return (base / name).resolve()

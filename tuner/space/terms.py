@@ -25,23 +25,31 @@ class Terms:
 
     def __init__(self, texts: Mapping[str, str], taken: set[str]) -> None:
         self._trees: dict[str, ast.expr] = {}
+        self._lengths: dict[str, int] = {}
         for name, text in texts.items():
             if not name.isidentifier() or name in taken:
                 raise TunerError(f"terms.{name}: {name!r} cannot be the name of a term")
-            tree = _parsed(self.put_in(text))
+            found = self.put_in(text)
+            tree = _parsed(found)
             if tree is None:
                 raise TunerError(f"terms.{name}: {text!r} is no expression")
             self._trees[name] = tree
+            self._lengths[name] = len(found)
 
     def put_in(self, text: str) -> str:
         """Returns an expression without terms; a text that is no expression stays as it is."""
-        tree = _parsed(text)
-        if tree is None or not any(name in self._trees for name in _names(tree)):
+        tree = _parsed(text) if len(text) <= MAX_TEXT else None
+        if tree is None:
             return text
-        found = ast.unparse(_PutIn(self._trees).visit(tree))
-        if len(found) > MAX_TEXT:
+        used = [name for name in _names(tree) if name in self._trees]
+        if not used:
+            return text
+        if len(text) + sum(self._lengths[name] for name in used) > MAX_TEXT:
             raise TunerError(f"{text!r}: longer than {MAX_TEXT} characters without terms")
-        return found
+        try:
+            return ast.unparse(_PutIn(self._trees).visit(tree))
+        except RecursionError:
+            raise TunerError(f"{text!r}: nested too deeply") from None
 
 
 def _parsed(text: str) -> ast.expr | None:
@@ -51,8 +59,8 @@ def _parsed(text: str) -> ast.expr | None:
         return None
 
 
-def _names(tree: ast.expr) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+def _names(tree: ast.expr) -> list[str]:
+    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
 class _PutIn(ast.NodeTransformer):

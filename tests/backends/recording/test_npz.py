@@ -205,7 +205,7 @@ def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> N
             if name == "time_ms.npy":
                 data = data.replace(b"(3,)", b"(9999999999999,)", 1)[: len(data)]
             bad.writestr(name, data)
-    with pytest.raises(TunerError, match="not a readable npz archive"):
+    with pytest.raises(TunerError, match=r"time_ms declares shape \(9+,\) of float64, more than"):
         read_recording(tmp_path / "bad.npz")
 
 

@@ -6,17 +6,17 @@ import gzip
 import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from tuner.backends.recording.kernel_tuner import read_json
 from tuner.backends.recording.npz import read_npz, write_npz
 from tuner.backends.recording.recorded import Recording
 from tuner.runtime.errors import TunerError
+from tuner.runtime.files import opened
 
 __all__ = ["read_recording", "write_recording"]
 
 MAX_JSON_BYTES = 512 << 20
-MAX_TOLD = 400
-"""Characters of a message: a hostile file may hold a name of any length."""
 
 _ZIP, _GZIP = b"PK", b"\x1f\x8b"
 
@@ -30,22 +30,26 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             magic = file.read(2)
-        if magic == _ZIP:
-            return read_npz(path)
-        return read_json(path, _text(path, magic == _GZIP))
-    except OSError as error:
-        raise TunerError(f"{path}: {error.strerror or error}") from None
+            file.seek(0)
+            if magic == _ZIP:
+                return read_npz(path, file)
+            return read_json(path, _text(file, magic == _GZIP))
     except TunerError as error:
-        told = " ".join(str(error).split())
-        raise TunerError(f"{path}: {told[:MAX_TOLD]}") from None
+        raise TunerError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def _text(path: Path, packed: bool) -> str:
+def _opened(path: Path) -> BinaryIO:
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
+        return opened(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise TunerError(str(getattr(error, "strerror", None) or error)) from None
+
+
+def _text(file: BinaryIO, packed: bool) -> str:
+    try:
+        data = (gzip.GzipFile(fileobj=file) if packed else file).read(MAX_JSON_BYTES + 1)
         if len(data) > MAX_JSON_BYTES:
             raise TunerError(f"more than {MAX_JSON_BYTES >> 20} MiB of JSON")
         if not data.strip():

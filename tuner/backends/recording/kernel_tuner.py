@@ -14,11 +14,13 @@ import numpy as np
 from tuner.backends.base import Status
 from tuner.backends.recording.recorded import PHASES, Recording
 from tuner.backends.recording.values import parameters_of, sorted_values
+from tuner.runtime import files
 from tuner.runtime.errors import TunerError, unknown
 from tuner.space import SearchSpace
 
 __all__ = ["read_json"]
 
+MAX_VALUES = 30_000_000
 TIME = "time"
 FAILED_TIME = 1e20
 """Older files give this as the time of what failed."""
@@ -69,13 +71,13 @@ def _parsed(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         raise TunerError("no recording: neither npz nor JSON")
     try:
-        return json.loads(text)
+        return files.read_json(text, MAX_VALUES)
     except RecursionError:
         raise TunerError("nested too deeply") from None
     except ValueError as error:
         told = str(error)
     try:  # a cache file is written line by line, and closed at the end only
-        return json.loads(text.rstrip().removesuffix(",") + "}}")
+        return files.read_json(text.rstrip().removesuffix(",") + "}}", MAX_VALUES)
     except (ValueError, RecursionError):
         raise TunerError(f"not JSON ({told[:200]})") from None
 

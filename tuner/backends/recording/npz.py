@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,14 @@ from tuner.backends.base import Status
 from tuner.backends.recording.recorded import PHASES, Floats, Recording
 from tuner.backends.recording.values import parameters_of, sorted_values
 from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.files import read_json
 from tuner.runtime.rules import Config, Value
 from tuner.space import INACTIVE, SearchSpace
 
 __all__ = ["read_npz", "write_npz"]
 
 MAX_UNPACKED_BYTES = 512 << 20
+MAX_VALUES = 10_000_000
 UNKNOWN_FAILURE = Status.RUNTIME
 """The status of a failed config where the file has no status words."""
 
@@ -44,9 +47,11 @@ _FIELDS |= {"active": "b", "reason": "iu", "error_percent": "f"}
 _REQUIRED = ("X", "time_ms", "meta")
 
 
-def read_npz(path: Path) -> Recording:
-    """Reads a recording; raises TunerError that says what is wrong, without the file's name."""
-    arrays = _arrays(path)
+def read_npz(path: Path, file: BinaryIO) -> Recording:
+    """Reads a recording from a file that is open; raises TunerError that says what is wrong,
+    without the file's name.
+    """
+    arrays = _arrays(file)
     meta = _meta(arrays["meta"])
     rows, values = _rows(arrays, meta)
     space = SearchSpace.of_rows(parameters_of(values), rows, _default(meta, values))
@@ -74,22 +79,38 @@ def read_npz(path: Path) -> Recording:
     )
 
 
-def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _arrays(file: BinaryIO) -> dict[str, npt.NDArray[Any]]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MAX_UNPACKED_BYTES:
-            raise TunerError(f"more than {MAX_UNPACKED_BYTES >> 20} MiB unpacked")
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in _REQUIRED if name not in archive]
+            if unpacked > MAX_UNPACKED_BYTES:
+                raise TunerError(f"more than {MAX_UNPACKED_BYTES >> 20} MiB unpacked")
+            there = {name for name in _FIELDS if f"{name}.npy" in archive.namelist()}
+            missing = [name for name in _REQUIRED if name not in there]
             if missing:
                 raise TunerError(f"no array {missing[0]!r}, expected {', '.join(_REQUIRED)}")
-            arrays = {name: archive[name] for name in _FIELDS if name in archive}
+            arrays = {name: _array(archive, name) for name in _FIELDS if name in there}
     except _UNREADABLE as error:
         told = " ".join(str(error).split())[:200] or type(error).__name__
         raise TunerError(f"not a readable npz archive ({told})") from None
     _check_forms(arrays)
     return arrays
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """Reads one array; what its header declares must be what there is, before memory is taken."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0", None)
+        if read_header is None:
+            raise TunerError(f"{name} is of npy version {version[0]}, expected 1 or 2")
+        shape, _, dtype = read_header(file)
+        if math.prod(shape) * dtype.itemsize > member.file_size:
+            raise TunerError(f"{name} declares shape {shape} of {dtype}, more than there is of it")
+    with archive.open(member) as file:
+        array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def _check_forms(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -107,7 +128,7 @@ def _check_forms(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 def _meta(text: npt.NDArray[Any]) -> dict[str, Any]:
     try:
-        meta = json.loads(str(text))
+        meta = read_json(str(text), MAX_VALUES)
     except (ValueError, RecursionError) as error:
         raise TunerError(f"meta is not JSON ({str(error)[:100]})") from None
     if not isinstance(meta, dict) or not isinstance(meta.get("values"), dict):

@@ -16,6 +16,7 @@ import msgspec
 from tuner.backends import REPLAY
 from tuner.job.settings import Job
 from tuner.runtime.errors import TunerError, unknown
+from tuner.runtime.files import read_text
 
 __all__ = ["OVERRIDES", "Listed", "read_jobs"]
 
@@ -89,11 +90,7 @@ def read_jobs(path: Path, overrides: Mapping[str, Any]) -> list[Listed]:
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise TunerError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TunerError(f"{path}: {error.strerror or error}") from None
+        data = tomllib.loads(read_text(path, MAX_FILE_BYTES))
     except (ValueError, RecursionError) as error:
         raise TunerError(f"{path}: {error}") from None
     for key in data:
