@@ -13,7 +13,8 @@ import pytest
 
 from tests.faults.faulty_kernel import SHAPE, write_faulty
 from tests.faults.processes import Command, running
-from tests.faults.test_chaos import case_of, finished, wait_for
+from tests.faults.test_chaos import case_of, wait_for
+from tests.faults.test_resume import stored
 from tuner.backends import Status
 
 pytestmark = pytest.mark.faults
@@ -92,7 +93,7 @@ def test_nodes_come_and_go_during_a_job(
     finally:
         command.end()
     assert code == 0, command.said()
-    trials = finished(results)
+    trials = stored(results)
     assert sorted(map(case_of, trials)) == list(range(CONFIGS))
     assert {trial.status for trial in trials} == {Status.CORRECT}
     ran = runs_of(tmp_path)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import secrets
 import select
-import signal
 import socket
 import subprocess
 import time
@@ -25,10 +24,12 @@ from tuner.process.child import (
 )
 from tuner.process.framing import Inbox, receive_order, send_message, send_order
 from tuner.process.running import SETTLE_S, Tail, open_guard
+from tuner.process.trees import end_marked
 
 __all__ = ["START", "Failure", "Worker", "problem_key"]
 
 START_S = 120.0
+VARIABLE = "NKI_TUNER_GUARD"
 MAX_PROBLEMS = 8
 START = "start"
 """Phase before a candidate's first."""
@@ -74,7 +75,7 @@ class Worker:
         self._data: socket.socket | None = None
         self._inbox: Inbox | None = None
         self._said: Tail | None = None
-        self._child = 0
+        self._mark = f"{VARIABLE}={secrets.token_hex(8)}"
         self._loaded: set[bytes] = set()
 
     def answer(
@@ -102,7 +103,7 @@ class Worker:
         began = time.monotonic()
         try:
             if self._guard is None:
-                self._guard, self._control = open_guard(self._service, START_S)
+                self._guard, self._control = open_guard(self._service, START_S, self._mark)
             if self._data is None:
                 self._spawn()
         except OSError as error:
@@ -153,7 +154,6 @@ class Worker:
         if said is None:
             ours.close()
             raise OSError("its guard ended")
-        self._child = int(said["spawned"])
         self._data, self._inbox = ours, Inbox(ours)
 
     def _drop_child(self) -> None:
@@ -239,13 +239,8 @@ class Worker:
         said = self._said.text
         self._drop_child()
         if told is None:
-            self._kill_orphans()
             self.close()
+            end_marked(self._mark)  # what a guard that was killed has left
             return Failure("lost", phase, took_s, said=said)
         self._control.settimeout(None)
         return Failure(told["ended"], phase, took_s, told["code"], said)
-
-    def _kill_orphans(self) -> None:
-        """Ends what a guard that was killed has left: the child's group."""
-        with contextlib.suppress(OSError):
-            os.killpg(self._child, signal.SIGKILL)
