@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.backends.small_kernel import write_kernel, write_space
 from tests.cli.console import Call, Said
+from tests.postgres_server import REQUIRED, NoServerError, Server
 from tuner.cli import main
 
 # Machines are slow and noisy: the time of an example says nothing.
@@ -55,6 +56,25 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of this process."""
+    try:
+        server = Server()
+    except NoServerError as error:
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{REQUIRED} is set: {error}")
+        pytest.skip(str(error))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def database(postgres: Server) -> str:
+    """The URL of an empty database."""
+    return postgres.new_database()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from benchmarks.scaling.figures import fit
 from benchmarks.scaling.report import DRIVER_TRIALS, Found, as_data, show
-from benchmarks.scaling.runs import Sleeping, available_mb, real, sleeping_run
+from benchmarks.scaling.runs import Crew, Sleeping, available_mb, crew, real
 from tuner.runtime.errors import TunerError
 from tuner.search import DEFAULT
 
@@ -21,6 +21,8 @@ WORKERS = (1, 2, 8, 64, 256)
 ROUNDS = 10
 MANY = 64
 """From so many workers on a run goes to where the bar on the driver's CPU is."""
+DEFAULT_TRIALS = 300
+"""Of the default sampler, whose proposals take longer the more it knows."""
 SATURATED_WORKERS, SATURATED_TRIALS = 8, 1500
 REAL_TRIALS = 2000
 WORKER_MB, SPARE_MB = 120.0, 2000.0
@@ -61,33 +63,59 @@ def measure(
         quick: Without the default sampler and the job of simulated kernels.
     """
     scaled: list[Sleeping] = []
+    default: Sleeping | None = None
     skipped: list[str] = []
-    for count in sorted(workers):
-        worker_mb = scaled[-1].worker_mb if scaled and scaled[-1].workers >= MANY else WORKER_MB
-        need_mb, have_mb = count * worker_mb + SPARE_MB, available_mb()
-        if need_mb > have_mb:
-            skipped.append(
-                f"{count} workers: need about {need_mb / 1000:.1f} GB at {worker_mb:.0f} MB each, "
-                f"{have_mb / 1000:.1f} GB are there"
-            )
-            continue
-        scaled.append(_scaled(count, seconds, trials))
+    counts = sorted(workers)
+    for count in counts:
+        skip = _too_many(count, scaled)
+        try:
+            if not skip:
+                _say(f"{count} workers")
+                with crew(count, seconds) as there:
+                    scaled.append(_random(there, trials))
+                    if not quick and count == max(n for n in counts if n <= max(MANY, counts[0])):
+                        _say(f"{count} workers, sampler {DEFAULT}")
+                        default = there.run(trials or max(DEFAULT_TRIALS, 3 * count), DEFAULT)
+        except TunerError as error:
+            skip = f"{count} workers: {error}"
+        skipped += [skip] if skip else []
     if not scaled:
-        raise TunerError(f"nothing to run: {'; '.join(skipped)}")
-    most = scaled[-1]
-    saturated = sleeping_run(SATURATED_WORKERS, 0.0, trials or SATURATED_TRIALS)
+        raise TunerError(f"nothing was run: {'; '.join(skipped)}")
+    _say("trials that take no time")
+    with crew(SATURATED_WORKERS, 0.0) as there:
+        saturated = there.run(trials or SATURATED_TRIALS)
+    simulated = None
+    if not quick:
+        _say("simulated trials")
+        simulated = real(REAL_TRIALS)
     points = [(run.workers, run.seconds, run.busy.per_s) for run in scaled]
-    model = fit(points, most.cost.driver_s, most.cost.others_s, os.cpu_count() or 1)
-    default = None if quick else _scaled(min(most.workers, MANY), seconds, trials, DEFAULT)
-    simulated = None if quick else real(REAL_TRIALS)
+    cost = saturated.cost
+    model = fit(points, cost.driver_s, cost.others_s, os.cpu_count() or 1)
     return Found(scaled, default, saturated, simulated, model, skipped)
 
 
-def _scaled(workers: int, seconds: float, trials: int | None, sampler: str = "random") -> Sleeping:
-    print(f"{workers} workers, {sampler} ...", file=sys.stderr, flush=True)
-    many = trials is None and workers >= MANY
-    count = trials or max(ROUNDS * workers, DRIVER_TRIALS * 6 // 5 if many else 0)
-    return sleeping_run(workers, seconds, count, sampler, at=DRIVER_TRIALS if many else None)
+def _too_many(count: int, before: Sequence[Sleeping]) -> str:
+    """Says why so many workers are too many for this machine; empty where they are not."""
+    measured = [run.worker_mb for run in before if run.workers >= MANY]
+    worker_mb = max([WORKER_MB, *measured])
+    need_mb, have_mb = count * worker_mb + SPARE_MB, available_mb()
+    if need_mb <= have_mb:
+        return ""
+    return (
+        f"{count} workers: they need about {need_mb / 1000:.1f} GB at {worker_mb:.0f} MB each, "
+        f"{have_mb / 1000:.1f} GB are there"
+    )
+
+
+def _random(there: Crew, trials: int | None) -> Sleeping:
+    many = trials is None and there.workers >= MANY
+    least = DRIVER_TRIALS * 6 // 5 if many else 0
+    count = trials or max(ROUNDS * there.workers, least)
+    return there.run(count, at=DRIVER_TRIALS if many else None)
+
+
+def _say(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -100,7 +100,7 @@ def show(found: Found) -> None:
             "sampler",
             "trials",
             "busy",
-            "with start and tail",
+            "with ramp and tail",
             "start-up",
             "tail",
             "driver CPU a trial",

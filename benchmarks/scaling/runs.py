@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from tuner.job import Job, Progress
 from tuner.job import run as running
 from tuner.runtime.errors import TunerError
 
-__all__ = ["Cost", "Real", "Sleeping", "available_mb", "real", "sleeping_run"]
+__all__ = ["Cost", "Crew", "Real", "Sleeping", "available_mb", "crew", "real"]
 
 KERNEL, SHAPE = "matmul", "M=256,K=512,N=1024"
 """17,028 valid configs: more than any run here tries."""
@@ -108,47 +110,72 @@ class _Singly(RayExecutor):
         self._batch = 1
 
 
-def sleeping_run(
-    workers: int, seconds: float, trials: int, sampler: str = "random", at: int | None = None
-) -> Sleeping:
-    """Runs a job whose trials sleep: the sampler, Ray, isolated children and a durable database
-    are those of any job.
+@dataclass(frozen=True)
+class Crew:
+    """Workers that are up, and whose trials sleep.
 
-    Args:
-        workers: Ray workers.
+    Attributes:
         seconds: What a trial sleeps.
-        trials: How many.
-        sampler: Its name.
-        at: Finished trials at which the cost is taken; None for half of them.
+        start_s: What it took until every worker had answered.
+        worker_mb: Memory that went, over workers.
+    """
+
+    workers: int
+    seconds: float
+    start_s: float
+    worker_mb: float
+    _folder: str
+    _session: Session
+    _executor: Callable[..., RayExecutor]
+
+    def run(self, trials: int, sampler: str = "random", at: int | None = None) -> Sleeping:
+        """Runs a job: its sampler, Ray, isolated children and durable database are those of any.
+
+        Args:
+            trials: How many.
+            sampler: Its name.
+            at: Finished trials at which the cost is taken; None for half of them.
+        """
+        watch = _Watch()
+        with patch.object(running, "RayExecutor", self._executor):
+            job = _job(self._folder, self.workers, trials, sampler)
+            outcome = running.run_job(job, watch, self._session)
+        with Store(self._folder) as store:
+            found = [trial.figures for trial in store.trials(outcome.study)]
+        sleeps = [Sleep(each["began_s"], each["ended_s"]) for each in found]
+        return Sleeping(
+            workers=self.workers,
+            seconds=self.seconds,
+            sampler=sampler,
+            trials=trials,
+            start_s=self.start_s,
+            busy=busy(sleeps, self.workers, self.seconds),
+            cost=_cost(watch, at or trials // 2),
+            seen=len({each["pid"] for each in found}),
+            heavy=tuple(sorted({name for each in found for name in each["heavy"]})),
+            worker_mb=self.worker_mb,
+        )
+
+
+@contextmanager
+def crew(workers: int, seconds: float) -> Iterator[Crew]:
+    """Starts Ray and workers, and ends them.
+
+    Raises:
+        TunerError: They do not start.
     """
     before_mb, began_s = available_mb(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nki-tuner-scaling-") as folder:
-        job = _job(folder, workers, trials, sampler)
         executor = partial(_Singly, service=_service(Path(folder), seconds))
         session = Session(LOCAL, workers)
         try:
-            _warm_up(executor(running.look_up(job)[0].problem, session=session), workers)
-            start_s, worker_mb = time.monotonic() - began_s, before_mb - available_mb()
-            watch = _Watch()
-            with patch.object(running, "RayExecutor", executor):
-                outcome = running.run_job(job, watch, session)
+            problem = running.look_up(_job(folder, workers, 1, "random"))[0].problem
+            _warm_up(executor(problem, session=session), workers)
+            start_s, gone_mb = time.monotonic() - began_s, before_mb - available_mb()
+            worker_mb = max(gone_mb, 0.0) / workers
+            yield Crew(workers, seconds, start_s, worker_mb, folder, session, executor)
         finally:
             session.close()
-        with Store(folder) as store:
-            found = [trial.figures for trial in store.trials(outcome.study)]
-    sleeps = [Sleep(each["began_s"], each["ended_s"]) for each in found]
-    return Sleeping(
-        workers=workers,
-        seconds=seconds,
-        sampler=sampler,
-        trials=trials,
-        start_s=start_s,
-        busy=busy(sleeps, workers, seconds),
-        cost=_cost(watch, at or trials // 2),
-        seen=len({each["pid"] for each in found}),
-        heavy=tuple(sorted({name for each in found for name in each["heavy"]})),
-        worker_mb=max(worker_mb, 0.0) / workers,
-    )
 
 
 def real(trials: int, workers: int = 2) -> Real:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.database.studies import DEFAULT, add, config, failed, info, timed
 from tuner.backends import Measurement, Status
-from tuner.database import REMEASURED, Filter, Store, best_trial, made_noise, records, select
+from tuner.database import ASKED, REMEASURED, Filter, Store, best_trial, made_noise, records, select
 from tuner.runtime.errors import TunerError
 
 OLD = {"kernel_hash": "k0", "model_hash": "m1"}
@@ -45,6 +45,13 @@ def test_of_equals_the_first_is_the_record(store: Store) -> None:
     add(store, info(), (config(16), timed(5)))
     (best,) = records(store)
     assert (best.study.id, best.trial.config) == (study.id, config(4))
+
+
+def test_of_equals_the_first_that_was_asked_for_is_the_record(store: Store) -> None:
+    back = [(config(size), timed(5, figures={ASKED: asked})) for size, asked in ((4, 2), (8, 1))]
+    add(store, info(), *back)
+    (best,) = records(store)
+    assert best.trial.config == config(8)
 
 
 def test_only_studies_like_the_newest_one_count(store: Store) -> None:

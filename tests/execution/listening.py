@@ -57,7 +57,7 @@ def main(address: str) -> None:
     """Asks the GCS at an address for its nodes; a refusal is known at once, a connection is not."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), 5).close()  # it is there
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     try:
         GcsClient(address=address).internal_kv_keys(b"", None, timeout=5)

@@ -40,6 +40,22 @@ def test_numbers_count_up_and_are_told_once(small: SearchSpace) -> None:
         search.tell(2, 1.0)
 
 
+@pytest.mark.parametrize("sampler", ["gp", "random", "TPESampler"])
+def test_a_config_of_somebody_else_is_not_proposed(small: SearchSpace, sampler: str) -> None:
+    search = Search(small, sampler)
+    others = [small.config(row) for row in range(0, len(small), 2)]
+    numbers = [search.adopt(config) for config in others]
+    own = []
+    while not search.exhausted:
+        number, config = search.ask()
+        search.tell(number, 5.0)
+        own.append(config)
+    assert len(own) == len(small) - len(others)
+    assert not [config for config in own if config in others]
+    search.tell(numbers[0], 3.0)
+    assert search.best_us == 3.0
+
+
 def test_the_seconds_spent_on_asking_add_up(small: SearchSpace) -> None:
     search = Search(small)
     assert search.ask_s == 0

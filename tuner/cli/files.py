@@ -70,6 +70,11 @@ def _time(trial: Any, kind: str) -> str:
     return "-" if bound_us is None else f"over {microseconds(bound_us, 'bound')}"
 
 
+def _from(trial: Any) -> str:
+    driver = trial.figures.get("driver")
+    return f", by {driver}" if driver else ""
+
+
 def _show_trials(study: Any, trials: list[Any]) -> None:
     from tuner.database import REMEASURED
 
@@ -86,7 +91,7 @@ def _show_trials(study: Any, trials: list[Any]) -> None:
     rows = [
         [
             str(trial.number),
-            trial.status.value + (", verified" if trial.verified else ""),
+            trial.status.value + (", verified" if trial.verified else "") + _from(trial),
             _time(trial, info.kind),
             settings(trial.config),
             trial.reason,

@@ -106,6 +106,12 @@ LINE_EVERY = 0.1
     show_default=True,
     help="Fastest configs measured again in turns at the end, where times vary.",
 )
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Shares the study with drivers on other machines, through a PostgreSQL database: "
+    "postgresql://user@host/database.",
+)
 @results_option
 @click.option("--resume", is_flag=True, help="Go on with the newest study of this workload.")
 def tune(kernel: str, shape: str, **options: Any) -> int:
@@ -124,9 +130,8 @@ def tune(kernel: str, shape: str, **options: Any) -> int:
 class progress_shown:  # noqa: N801 - a context manager
     """A progress bar on a terminal, else a line now and then; both to standard error."""
 
-    def __init__(self, doing: str = "tuning", transient: bool = False) -> None:
+    def __init__(self, doing: str = "tuning") -> None:
         self._doing = doing
-        self._transient = transient
 
     def __enter__(self) -> Callable[[Progress], None]:
         self._bar: Any = None
@@ -134,24 +139,10 @@ class progress_shown:  # noqa: N801 - a context manager
         self._printed = float("-inf")
         self._note = ""
         if sys.stderr.isatty():
-            from rich import progress
-            from rich.console import Console
-
-            self._bar = progress.Progress(
-                progress.TextColumn(self._doing),
-                progress.BarColumn(bar_width=24),
-                progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[best]}"),
-                progress.TextColumn("{task.fields[rate]}"),
-                progress.TextColumn("{task.fields[failures]}"),
-                progress.TimeElapsedColumn(),
-                progress.TextColumn("{task.fields[eta]}"),
-                console=Console(stderr=True),
-                transient=self._transient,
-            )
+            self._bar = bars()
             self._bar.start()
             self._task = self._bar.add_task(
-                "", total=None, best="starting workers", rate="", failures="", eta=""
+                self._doing, total=None, best="starting workers", rate="", failures="", eta=""
             )
         return self._show
 
@@ -175,7 +166,7 @@ class progress_shown:  # noqa: N801 - a context manager
             return
         self._last = state
         if self._bar is not None:
-            fields = _fields(state)
+            fields = fields_of(state)
             self._bar.update(self._task, completed=state.done, total=state.trials, **fields)
             return
         step = LINE_EVERY * state.trials
@@ -185,11 +176,31 @@ class progress_shown:  # noqa: N801 - a context manager
 
 
 def _line(doing: str, state: Progress) -> str:
-    told = " ".join(value for value in _fields(state).values() if value)
+    told = " ".join(value for value in fields_of(state).values() if value)
     return f"{doing} {state.done}/{state.trials} {told}"
 
 
-def _fields(state: Progress) -> dict[str, str]:
+def bars(transient: bool = False) -> Any:
+    """Returns the bars of a terminal; a task has a description and what `fields_of` returns."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[best]}"),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TextColumn("{task.fields[failures]}"),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("{task.fields[eta]}"),
+        console=Console(stderr=True),
+        transient=transient,
+    )
+
+
+def fields_of(state: Progress) -> dict[str, str]:
+    """Returns what a progress bar shows besides the number of trials."""
     left = max(state.trials - state.done, 0)
     eta = f"eta {left / state.per_s:.0f} s" if state.per_s and left else ""
     if state.stopping:
@@ -230,6 +241,8 @@ def search_rows(outcome: Outcome, options: Mapping[str, Any]) -> list[list[str]]
         rows.append(["warm start", f"{count} {what} ({shapes})"])
     if outcome.prior:
         rows.append(["prior", outcome.prior])
+    if outcome.shared:
+        rows.append(["shared study", outcome.shared])
     rows.append(["stopped by", _STOPPED[outcome.stopped_by].format(**options)])
     return rows
 

@@ -2,6 +2,7 @@
 
 from tuner.database.lock import locked
 from tuner.database.records import (
+    ASKED,
     REMEASURED,
     Best,
     Filter,
@@ -15,6 +16,7 @@ from tuner.database.studies import Study, StudyInfo, Trial
 from tuner.database.tables import Exported, export, table_kernel
 
 __all__ = [
+    "ASKED",
     "REMEASURED",
     "Best",
     "Exported",

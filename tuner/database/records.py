@@ -13,10 +13,13 @@ from tuner.runtime.errors import TunerError
 from tuner.runtime.sizes import without_defaults
 from tuner.space import parse_sizes
 
-__all__ = ["REMEASURED", "Best", "Filter", "best_trial", "made_noise", "records", "select"]
+__all__ = ["ASKED", "REMEASURED", "Best", "Filter", "best_trial", "made_noise", "records", "select"]
 
 REMEASURED = "searched"
 """Figure of a trial that was measured again after the search: what the search had been told."""
+ASKED = "asked"
+"""Figure of a trial: its place in the order in which the search asked; trials are numbered as they
+come back."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,12 @@ def made_noise(study: Study) -> bool:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Returns the fastest correct trial; of equals the first.
+    """Returns the fastest correct trial; of equals the first that was asked for.
 
     The fastest of many noisy times is too low to be compared with times that were measured again:
     the fastest of the latter wins over all whose interval does not lie below it as a whole.
     """
-    return _fastest(sorted(trials, key=lambda t: t.number))
+    return _fastest(sorted(trials, key=lambda t: (t.figures.get(ASKED, t.number), t.number)))
 
 
 def _fastest(trials: Sequence[Trial]) -> Trial | None:

@@ -20,17 +20,20 @@ def start_actor(resources: Mapping[str, float]) -> Any:
 
     @ray.remote(max_restarts=0, max_task_retries=0)
     class Evaluator:
+        def where(self) -> str:
+            """Returns the node on which it is."""
+            import ray
+
+            return str(ray.get_runtime_context().get_node_id())
+
         def start(self, folder: str, service: str, memory_bytes: int | None) -> tuple[str, ...]:
             """Loads the driver's package and starts a child; returns (folder of the package, its
-            hash, the node, why it does not work).
+            hash, why it does not work).
             """
             import importlib.util
             import sys
             from pathlib import Path
 
-            import ray
-
-            node = ray.get_runtime_context().get_node_id()
             init = Path(folder) / "__init__.py"
             if "tuner" not in sys.modules and init.is_file():
                 spec = importlib.util.spec_from_file_location(
@@ -46,14 +49,14 @@ def start_actor(resources: Mapping[str, float]) -> Any:
                 from tuner.process.code import code_hash, package_folder
                 from tuner.process.memory import machine_bytes
             except ImportError as error:
-                return "none", "none", node, str(error)
+                return "none", "none", str(error)
             self.worker = Worker(service, memory_bytes or machine_bytes() // 2)
             self.problems: dict[bytes, bytes] = {}
             failure = self.worker.start()
             if failure is not None and (failure.code or 0) < 0:  # somebody killed it
                 raise ChildProcessError(failure.said)
             why = "" if failure is None else failure.said
-            return str(package_folder()), code_hash(), node, why
+            return str(package_folder()), code_hash(), why
 
         def load(self, key: bytes, problem: bytes) -> Any:
             """Learns a problem; returns the failure of a child to load it, or None."""

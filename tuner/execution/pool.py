@@ -22,11 +22,13 @@ from tuner.runtime.errors import TunerError
 
 __all__ = ["Call", "Client", "Kind", "Pool", "first_line"]
 
-START_S = 120.0
+PLACE_S = 120.0
+START_S = 900.0
+"""The first start on a machine compiles the simulator, in one of its workers for all."""
 MAX_FAILED_STARTS = 5
 RETRY_STARTS_S = 30.0
 """Workers that fail to start for so long, and so often, with none that runs, are given up."""
-SLACK_S = 30.0
+SLACK_S = 150.0
 TURN_S = 0.02
 """How soon a thread notices what another has submitted while it waits for both."""
 
@@ -63,7 +65,7 @@ class Call:
     def longest_s(self) -> float:
         """Seconds after which the worker itself must have broken down."""
         each_s = sum(self.deadlines.values()) + 2 * self.deadlines[""]
-        return len(self.candidates) * each_s + START_S + SLACK_S
+        return len(self.candidates) * each_s + SLACK_S
 
 
 class Client(Protocol):
@@ -86,8 +88,17 @@ class Client(Protocol):
 
 @dataclass(eq=False)
 class _Worker:
+    """An actor, with the calls that it has.
+
+    Attributes:
+        placing: Its first answer, once the cluster has room for it.
+        starting: Its second, once it is ready; None afterwards.
+        since: When what it is busy with began.
+    """
+
     kind: Kind
     actor: Any
+    placing: Any
     starting: Any
     calls: deque[tuple[Client, Call, Any]] = field(default_factory=deque)
     since: float = 0.0
@@ -104,7 +115,7 @@ class Pool:
         memory_bytes: What a child may have; None for half of its machine.
 
     Attributes:
-        nodes: Ids of the nodes on which workers answered so far.
+        nodes: Ids of the nodes on which workers were placed so far.
     """
 
     def __init__(self, workers: int, memory_bytes: int | None = None) -> None:
@@ -113,8 +124,8 @@ class Pool:
         self._clients: list[Client] = []
         self._condition = threading.Condition(threading.RLock())
         self._pumping = False
-        self._failed_starts = 0
-        self._opened: dict[Kind, float] = {}  # when it was opened, or had a worker that runs
+        self._failed_starts, self._failing_since = 0, 0.0
+        self._opened: dict[Kind, float] = {}  # when it was opened, or had a worker somewhere
         self.nodes: set[str] = set()
 
     def join(self, client: Client, kinds: list[Kind]) -> None:
@@ -179,7 +190,7 @@ class Pool:
             waited: dict[Any, _Worker] = {}
             for worker in self._workers:
                 if worker.starting is not None:
-                    waited[worker.starting] = worker
+                    waited[worker.placing or worker.starting] = worker
                 elif worker.calls:
                     waited[worker.calls[0][2]] = worker
             timeout_s = min(left_s, TURN_S if len(self._clients) > 1 else 1.0)
@@ -246,6 +257,10 @@ class Pool:
                 self._count_failed_start(worker.kind, _why(error))
             self._replace(worker, _why(error))
             return
+        if worker.placing is not None:
+            self.nodes.add(answer)
+            worker.placing, worker.since = None, time.monotonic()
+            return
         if worker.starting is not None:
             worker.starting = None
             self._greet(worker, *answer)
@@ -256,12 +271,17 @@ class Pool:
         client.take(call, [answer] if not call.candidates else answer)
 
     def _count_failed_start(self, kind: Kind, why: str) -> None:
+        """Gives up where none has started for long."""
+        now = time.monotonic()
         self._failed_starts += 1
-        for_long = time.monotonic() - self._opened[kind] > RETRY_STARTS_S
-        if self._failed_starts >= MAX_FAILED_STARTS and for_long:
+        if self._failed_starts == 1:
+            self._failing_since = now
+        alive = any(worker.kind == kind and worker.starting is None for worker in self._workers)
+        for_long = now - self._failing_since > RETRY_STARTS_S
+        if self._failed_starts >= MAX_FAILED_STARTS and for_long and not alive:
             raise TunerError(f"Ray workers do not start: {why}")
 
-    def _greet(self, worker: _Worker, folder: str, their_hash: str, node: str, why: str) -> None:
+    def _greet(self, worker: _Worker, folder: str, their_hash: str, why: str) -> None:
         """Takes a worker that has started; one that runs other code is left out."""
         wrong = ""
         if their_hash != code_hash():
@@ -273,7 +293,6 @@ class Pool:
             wrong = f"a Ray worker did not start: {why}"
         if not wrong:
             self._failed_starts = 0
-            self.nodes.add(node)
             return
         self._workers.remove(worker)
         _kill(worker.actor)
@@ -290,15 +309,19 @@ class Pool:
         for worker in list(self._workers):
             if worker.calls and now - worker.since > worker.calls[0][1].longest_s:
                 self._replace(worker, "its worker did not answer any more")
+            starts = worker.starting is not None and worker.placing is None
+            if starts and now - worker.since > START_S:
+                self._count_failed_start(worker.kind, f"not ready within {START_S:g} s")
+                self._replace(worker, "")
         for kind, opened in self._opened.items():
-            mine = [worker for worker in self._workers if worker.kind == kind]
-            if all(worker.starting is not None for worker in mine) and now - opened > START_S:
-                needs = {"CPU": 1.0} if not kind.resources else dict(kind.resources)
-                raise TunerError(
-                    f"no Ray worker started within {START_S:g} s: each needs {needs} of the cluster"
-                )
-            if any(worker.starting is None for worker in mine):
+            if any(w.kind == kind and w.placing is None for w in self._workers):
                 self._opened[kind] = now
+            elif now - opened > PLACE_S:
+                needs = dict(kind.resources) or {"CPU": 1.0}
+                raise TunerError(
+                    f"no Ray worker found room within {PLACE_S:g} s: each needs {needs} of the "
+                    "cluster"
+                )
 
     def _replace(self, worker: _Worker, why: str, blamed: bool = True) -> None:
         """Starts another worker and tells whose calls are lost; the first of them had begun, and
@@ -315,8 +338,9 @@ class Pool:
 
     def _new(self, kind: Kind) -> _Worker:
         actor = start_actor(dict(kind.resources))
+        placing = actor.where.remote()
         starting = actor.start.remote(str(package_folder()), kind.service, self._memory_bytes)
-        return _Worker(kind, actor, starting)
+        return _Worker(kind, actor, placing, starting)
 
 
 def _kill(actor: Any) -> None:

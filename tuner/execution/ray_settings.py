@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,27 @@ MAX_SOCKET_BYTES = 107
 
 def private_settings() -> dict[str, str | None]:
     """Returns the environment in which a Ray of this machine alone is to start: it listens on
-    loopback only, and talks to nobody who does not know this session's token.
+    loopback only, and talks to nobody who does not know a token of this process.
     """
     settings: dict[str, str | None] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     listen_to_others(False)
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        if "ray" not in sys.modules:
+        settings["RAY_AUTH_TOKEN"] = _token()
+        if "ray" not in sys.modules or _wants_token():
             settings["RAY_AUTH_MODE"] = "token"
     return settings
+
+
+@cache
+def _token() -> str:
+    """Returns a token for this process: its Ray reads it once, whatever it starts later."""
+    return secrets.token_hex(32)
+
+
+def _wants_token() -> bool:
+    """Whether Ray, which reads its environment when it is imported, found that it needs a token."""
+    utils: Any = sys.modules.get("ray._private.authentication.authentication_utils")
+    return utils is not None and bool(utils.is_token_auth_enabled())
 
 
 def listen_to_others(may: bool) -> None:

@@ -6,8 +6,13 @@ so it is data: MessagePack, checked by whoever reads it.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import pickle
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -20,7 +25,28 @@ def warm() -> None:
     """Does once, in the guard, what every child would do at its first candidate."""
     from tuner.backends.simulator import warm as warm_simulator
 
-    warm_simulator()
+    with _first_alone(Path(tempfile.gettempdir()) / f"nki-tuner-{os.getuid()}.lock"):
+        warm_simulator()
+
+
+@contextmanager
+def _first_alone(path: Path) -> Iterator[None]:
+    """Lets one process go first, and then all others together: what that one compiles they find in
+    the cache.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError:  # then each for itself
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def load(problem: bytes) -> Callable[[int, bytes, Callable[[str], None]], bytes]:

@@ -61,6 +61,7 @@ class Outcome:
             empty.
         seeds: Configs of nearby workloads that were tried first.
         prior: What the prior was and took, in one line; empty without one.
+        shared: What drivers share the study, in one line; empty where none do.
         exhausting_s: Estimated seconds that measuring every valid config would take, where that is
             worth doing: quicker than the sampler, or quick anyway.
         unverified: Why the best config could not be checked, where the check itself failed.
@@ -90,6 +91,7 @@ class Outcome:
     doubt: str
     seeds: tuple[Seed, ...]
     prior: str
+    shared: str
     exhausting_s: float | None
     ask_s: float
 

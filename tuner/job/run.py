@@ -19,25 +19,31 @@ from tuner.backends import (
     Status,
     make_backend,
 )
-from tuner.database import Store, Study, Trial, database_path, locked
+from tuner.database import ASKED, Store, Study, Trial, database_path, locked
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
-from tuner.job.resuming import find_study
+from tuner.job.resuming import DRIVER, find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job, Prepared, prepare
+from tuner.job.shared_search import SharedSearching, without
+from tuner.job.sharing import SHARED, new_driver, opened, sharing
 from tuner.job.stopping import Stopping, doubt, exhausting_s
 from tuner.job.trials import Trials
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import EXHAUSTIVE, GUIDED, Search
+from tuner.search.shared import SharedStudy
 
 __all__ = ["look_up", "open_session", "run_job", "tune"]
 
 POLL_S = 0.25
+
+_ONE_READS = threading.Lock()
+"""Jobs may run in threads, but CPython's `ast.parse` (seen with 3.11) fails in two at a time."""
 
 SEARCHED = "search"
 """Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
@@ -73,24 +79,34 @@ def tune(
 
 
 def run_job(
-    job: Job, progress: Callable[[Progress], None] | None = None, session: Session | None = None
+    job: Job,
+    progress: Callable[[Progress], None] | None = None,
+    session: Session | None = None,
+    *,
+    stop: threading.Event | None = None,
+    seeds_from: Callable[[Study], bool] = lambda _: True,
 ) -> Outcome:
     """Runs a tuning job as `tune` does.
 
     Args:
         job: The job.
         progress: Called whenever trials come back.
-        session: Ray and its idle workers, where several jobs share them.
+        session: Ray and its workers, where several jobs share them.
+        stop: Ends it as Ctrl-C does, where that goes to another thread.
+        seeds_from: Says from which studies a warm start may take configs.
     """
-    prepared, prior = look_up(job)
+    with _ONE_READS:
+        prepared, prior = look_up(job)
     if job.resume and not database_path(job.results).is_file():
         raise TunerError(f"nothing to resume: there is no {database_path(job.results)}")
     name = "-".join(prepared.info.key)
     with (
         locked(job.results, name),
         Store(job.results, create=True, durable=job.backend != REPLAY) as store,
+        opened(prepared) as shared,
     ):
-        return _Run(prepared, store, progress or (lambda _: None), prior, session).run()
+        report, interrupted = progress or (lambda _: None), stop or threading.Event()
+        return _Run(prepared, store, report, prior, session, shared, seeds_from, interrupted).run()
 
 
 def look_up(job: Job) -> tuple[Prepared, Prior | None]:
@@ -102,9 +118,8 @@ def look_up(job: Job) -> tuple[Prepared, Prior | None]:
     prepared = prepare(job)
     info = prepared.info
     prior = find_prior(prepared.job.prior, prepared.problem, info.kind, prepared.space)
-    if prior is None:
-        return prepared, None
-    info = dataclasses.replace(info, settings={**info.settings, **prior.settings})
+    added = {**(prior.settings if prior else {}), **({SHARED: True} if job.storage else {})}
+    info = dataclasses.replace(info, settings={**info.settings, **added})
     return dataclasses.replace(prepared, info=info), prior
 
 
@@ -123,6 +138,8 @@ class _Run:
     report: Callable[[Progress], None]
     prior: Prior | None = None
     session: Session | None = None
+    shared: SharedStudy | None = None
+    seeds_from: Callable[[Study], bool] = lambda _: True
     interrupted: threading.Event = field(default_factory=threading.Event)
     known: Trials = field(default_factory=Trials)
     study: Study = field(init=False)
@@ -144,7 +161,8 @@ class _Run:
         """Runs to the end or the first Ctrl-C; KeyboardInterrupt if workers still start then."""
         study = self._resume() if self.prepared.job.resume else None
         if study is None and self.prepared.job.warm_start:
-            self.seeds = nearby(self.store, self.prepared.info, self.prepared.space)
+            info, space = self.prepared.info, self.prepared.space
+            self.seeds = nearby(self.store, info, space, takes=self.seeds_from)
         self.started = time.monotonic()
         with interrupts(self._stop):  # Ray does not survive an exception while it starts
             shared, self.session = self.session, self.session or self._open_session()
@@ -188,7 +206,8 @@ class _Run:
     def _executor(self, problem: Problem) -> Executor:
         job = self.prepared.job
         if job.ray == SERIAL:
-            return SerialExecutor(problem)
+            with _ONE_READS:
+                return SerialExecutor(problem)
         return RayExecutor(
             problem,
             timeout_s=job.timeout_s,
@@ -205,6 +224,8 @@ class _Run:
     def _start(self) -> Study:
         info = self.prepared.info
         settings = {**info.settings, **settings_of(self.seeds)}
+        if self.shared is not None:
+            settings[DRIVER] = new_driver()
         return self.store.start(dataclasses.replace(info, settings=settings))
 
     def _resume(self) -> Study:
@@ -218,14 +239,22 @@ class _Run:
         return study
 
     def _search(self, executor: Executor) -> Search:
+        seed = self.prepared.job.seed
+        if self.shared is not None:  # drivers with one seed would propose the same
+            seed = self.shared.join(str(self.study.info.settings[DRIVER]), seed)
         search = Search(
             self.prepared.space,
             self.sampler,
-            self.prepared.job.seed,
+            seed,
             seeds=[seed.config for seed in self.seeds],
             prior=None if self.prior is None else self.prior.times,
         )
-        Searching(search, self.stopping, executor, self, self.interrupted).run()
+        if self.shared is None:
+            Searching(search, self.stopping, executor, self, self.interrupted).run()
+        else:
+            SharedSearching(
+                search, self.stopping, executor, self, self.interrupted, self.shared
+            ).run()
         return search
 
     def elapsed_s(self) -> float:
@@ -259,10 +288,36 @@ class _Run:
         if not done:
             return
         host_s = {SEARCHED: self.elapsed_s()}
-        done = [(c, dataclasses.replace(m, host_s={**m.host_s, **host_s})) for c, m in done]
+        done = [
+            (
+                config,
+                dataclasses.replace(
+                    m, host_s={**m.host_s, **host_s}, figures={**m.figures, ASKED: m.number}
+                ),
+            )
+            for config, m in done
+        ]
         self.known.learn(self.store.append(self.study.id, done))
         self.measured += len(done)
         self._report()
+
+    def finished(self) -> Sequence[Trial]:
+        """Returns all finished trials."""
+        return list(self.known)
+
+    def learn(self, done: Sequence[tuple[Config, Measurement]]) -> None:
+        """Commits what other drivers measured."""
+        if not done:
+            return
+        done = [(c, dataclasses.replace(m, host_s=without(m.host_s, SEARCHED))) for c, m in done]
+        self.known.learn(self.store.append(self.study.id, done))
+        self._report()
+
+    def say(self, note: str) -> None:
+        """Tells what the job is waiting for."""
+        self.note = note
+        self._report()
+        self.note = ""
 
     def _remeasure(self, executor: Executor) -> None:
         """Times the fastest configs anew, in turns, where times vary."""
@@ -360,6 +415,7 @@ class _Run:
             doubt=sentence,
             seeds=tuple(self.seeds),
             prior=self.prior.told(self.sampler) if self.prior is not None else "",
+            shared=sharing(self.shared, prepared.info, self.finished()) if self.shared else "",
             exhausting_s=exhausting_s(
                 len(prepared.space),
                 prepared.job.trials,

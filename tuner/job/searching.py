@@ -15,7 +15,7 @@ from tuner.job.stopping import Stopping
 from tuner.runtime.rules import Config
 from tuner.search import Search
 
-__all__ = ["Keeper", "Searching"]
+__all__ = ["Keeper", "Searching", "told"]
 
 POLL_S = 0.25
 AHEAD = 8
@@ -105,7 +105,7 @@ class Searching:
         asked = _Asked(*self.search.ask())
         trial = self.keeper.trial(asked.config)
         if trial is not None:
-            asked.back, asked.latency_us = True, _told(trial)
+            asked.back, asked.latency_us = True, told(trial)
         elif not self.stopping.begins(self.keeper.elapsed_s()):
             return
         else:
@@ -142,7 +142,7 @@ class Searching:
             if asked.checked:
                 trial = self.keeper.keep_check(trial, measurement)
             wrong = asked.checked and not _right(trial)
-            asked.back, asked.latency_us = True, None if wrong else _told(trial)
+            asked.back, asked.latency_us = True, None if wrong else told(trial)
 
 
 def _right(trial: Trial) -> bool:
@@ -152,9 +152,10 @@ def _right(trial: Trial) -> bool:
     return trial.status == Status.CORRECT
 
 
-def _told(trial: Trial) -> float | None:
-    """What the search learns: the time, or what it is at least where it was not worth timing; of a
-    trial that was measured again what it learned then, so that a resumed search takes the same way.
+def told(trial: Trial) -> float | None:
+    """Returns what the search learns: the time, or what it is at least where it was not worth
+    timing; of a trial that was measured again what it learned then, so that a resumed search takes
+    the same way.
     """
     if REMEASURED in trial.figures:
         return float(trial.figures[REMEASURED]["latency_us"])

@@ -17,6 +17,7 @@ from tuner.neuroncore import device
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import DTYPE_BYTES, Config
 from tuner.search import DEFAULT, full_name
+from tuner.search.storage import checked_url
 from tuner.space import Argument, Definition, SearchSpace, Workload, find, parse_sizes
 
 __all__ = [
@@ -78,6 +79,8 @@ class Job:
         repeats: Samples of one config at most, where times vary.
         remeasure: Fastest configs that are measured again, in turns, before one of them is named
             the best; only where times vary, 0 for none.
+        storage: URL of a PostgreSQL database through which drivers with a results folder each share
+            the study, e.g. "postgresql://user@host/database"; without a password.
     """
 
     kernel: str
@@ -107,6 +110,7 @@ class Job:
     noise: float = 0.0
     repeats: int = 20
     remeasure: int = 5
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         counts = {"trials": 1, "seed": 0, "workers": 1, "repeats": 1, "remeasure": 0}
@@ -127,6 +131,8 @@ class Job:
         if self.verify not in VERIFY:
             raise unknown("choice of verify", self.verify, VERIFY)
         object.__setattr__(self, "sampler", full_name(self.sampler))
+        if self.storage is not None:
+            checked_url(self.storage)
 
     def _check_stopping(self) -> None:
         for name in ("max_s", "target_us", "compile_timeout_s", "memory_gb"):
@@ -273,7 +279,11 @@ def _command(job: Job, workload: Workload) -> str:
 
 
 def other_options(job: Job, stated: Collection[str]) -> list[str]:
-    """Returns the command line's options for what is neither `stated` nor the default."""
+    """Returns the command line's options for what is neither `stated` nor the default.
+
+    The storage is left out: who repeats a job need not have it, nor know where it is.
+    """
+    stated = {*stated, "storage"}
     fields = [field for field in dataclasses.fields(Job) if field.name not in stated]
     values = {field.name: getattr(job, field.name) for field in fields}
     return option_words({f.name: values[f.name] for f in fields if values[f.name] != f.default})

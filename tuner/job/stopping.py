@@ -76,8 +76,12 @@ class Stopping:
             return
         if self.begun >= self.trials:
             self.rule = "trials"
-        elif self.max_s is not None and elapsed_s >= self.max_s and self.begun:
+        elif self.is_late(elapsed_s):
             self.rule = "time"
+
+    def is_late(self, elapsed_s: float) -> bool:
+        """Whether the time is over; one config is begun in any case."""
+        return self.max_s is not None and elapsed_s >= self.max_s and self.begun > 0
 
     def reaches_target(self, latency_us: float | None) -> bool:
         """Whether a result is as good as was asked for."""

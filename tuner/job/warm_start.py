@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,7 +33,13 @@ class Seed:
     config: Config
 
 
-def nearby(store: Store, info: StudyInfo, space: SearchSpace, count: int = SEEDS) -> list[Seed]:
+def nearby(
+    store: Store,
+    info: StudyInfo,
+    space: SearchSpace,
+    count: int = SEEDS,
+    takes: Callable[[Study], bool] = lambda _: True,
+) -> list[Seed]:
     """Returns the best configs of the nearest workloads that differ in their sizes only.
 
     A config that is not valid here becomes the nearest that is. They are distinct, and none is the
@@ -44,11 +50,12 @@ def nearby(store: Store, info: StudyInfo, space: SearchSpace, count: int = SEEDS
         info: The study to start.
         space: Its search space.
         count: At most so many.
+        takes: Says of which studies.
     """
     taken = np.zeros(len(space), bool)
     taken[space.default] = True
     found: list[Seed] = []
-    for shape, best in _bests(store, info):
+    for shape, best in _bests(store, info, takes):
         row = space.nearest(best.config)
         if not taken[row]:
             taken[row] = True
@@ -58,11 +65,13 @@ def nearby(store: Store, info: StudyInfo, space: SearchSpace, count: int = SEEDS
     return found
 
 
-def _bests(store: Store, info: StudyInfo) -> Iterable[tuple[str, Trial]]:
+def _bests(
+    store: Store, info: StudyInfo, takes: Callable[[Study], bool]
+) -> Iterable[tuple[str, Trial]]:
     """Yields the best trial of every workload that is comparable, the nearest first."""
     by_shape: dict[str, list[Study]] = {}
     for study in store.studies():
-        if _same_but_sizes(study.info, info):
+        if _same_but_sizes(study.info, info) and takes(study):
             by_shape.setdefault(study.info.shape, []).append(study)
 
     def away(shape: str) -> tuple[float, str]:

@@ -30,6 +30,8 @@ __all__ = ["START", "Failure", "Worker", "problem_key"]
 
 START_S = 120.0
 VARIABLE = "NKI_TUNER_GUARD"
+PRELOAD_S = 900.0
+"""What a service imports may have to be compiled first, and others may be before it in that."""
 MAX_PROBLEMS = 8
 START = "start"
 """Phase before a candidate's first."""
@@ -103,7 +105,7 @@ class Worker:
         began = time.monotonic()
         try:
             if self._guard is None:
-                self._guard, self._control = open_guard(self._service, START_S, self._mark)
+                self._guard, self._control = open_guard(self._service, PRELOAD_S, self._mark)
             if self._data is None:
                 self._spawn()
         except OSError as error:

@@ -81,6 +81,11 @@ class Search:
         """
         return self._sampler.chance_of_better(self._study, margin)
 
+    def adopt(self, config: Config) -> int:
+        """Returns the number of a new trial of a config that somebody else proposed."""
+        self._study.enqueue_trial(dict(config))
+        return self.ask()[0]
+
     def ask(self) -> tuple[int, Config]:
         """Returns the number of a new trial and its config."""
         started = time.perf_counter()

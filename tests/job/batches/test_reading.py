@@ -16,7 +16,7 @@ from tuner.runtime.errors import TunerError
 def jobs(folder: Path, text: str, **overrides: Any) -> list[Job]:
     path = folder / "jobs.toml"
     path.write_text(text)
-    return [each.job for each in read_jobs(path, overrides)]
+    return [each.job for each in read_jobs(path, overrides).listed]
 
 
 def test_lists_of_sizes_are_expanded_the_last_fastest(tmp_path: Path) -> None:
@@ -70,6 +70,16 @@ def test_a_job_goes_before_the_defaults_and_an_override_before_both(tmp_path: Pa
     assert [(j.trials, j.device, j.ray) for j in overridden] == [(2, "trn3", "serial")] * 2
 
 
+def test_how_many_at_once_is_stated_for_all_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.toml"
+    job = "[[jobs]]\nkernel = 'a'\nshape = 'M=1'\n"
+    path.write_text(job)
+    assert read_jobs(path, {}).at_once == 2
+    path.write_text("[defaults]\nat_once = 4\n" + job)
+    assert [read_jobs(path, given).at_once for given in ({}, {"at_once": 1})] == [4, 1]
+    assert [each.job for each in read_jobs(path, {"at_once": 1}).listed] == [Job("a", "M=1")]
+
+
 JOB = "[[jobs]]\nkernel = 'matmul'\n"
 
 BAD = [
@@ -90,6 +100,12 @@ BAD = [
     (JOB + "sizes = { M = true }", r"sizes = \{'M': True\}: Expected"),
     (JOB + "shape = 'M=1'\n" + JOB + "size = 1", r"key in .*entry 2 .*'size'; did you mean sizes"),
     (JOB + "shape = 'M=1'\nresults = 'x'", r"results is one for all jobs: give it in \[defaults\]"),
+    (JOB + "shape = 'M=1'\nat_once = 2", r"at_once is one for all jobs: give it in \[defaults\]"),
+    (
+        "[defaults]\nat_once = 0\n" + JOB + "shape = 'M=1'",
+        "at_once=0: expected a whole number from",
+    ),
+    ("[defaults]\nat_once = true\n" + JOB, "at_once = True: Expected `int`"),
     (JOB + "shape = 'M=1'\ntrials = 0", r"entry 1 of \[\[jobs\]\] \(M=1\): trials=0: expected a"),
     (JOB + "shape = 'M=1'\nsampler = 'grid'", r"\(M=1\): unknown sampler 'grid'"),
     (JOB + "shape = 'M=1'\nbackend = 'replay'", "a batch replays no recordings"),
@@ -119,4 +135,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_may_be_overridden_are_options_of_a_job() -> None:
-    assert set(OVERRIDES) <= set(Job.__dataclass_fields__)
+    assert set(OVERRIDES) - {"at_once"} <= set(Job.__dataclass_fields__)

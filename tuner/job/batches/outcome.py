@@ -53,12 +53,13 @@ class Done:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """How far a batch is; handed to the caller when a job begins, goes on and ends.
+    """How far a batch is; handed to the caller when a job is checked, begins, goes on and ends.
 
     Attributes:
         number: The job's number, from 1.
         jobs: Jobs of the batch.
-        name: The job's workload and device.
+        name: The job's workload and device; its place in the file while it is checked.
+        checking: Whether it is being checked; that comes before the first job begins.
         resumed: Whether it goes on where an earlier run was interrupted.
         changed: What changed since an earlier run of it, which is why it is done anew.
         tuning: How far it is; None when it begins and when it ends.
@@ -69,6 +70,7 @@ class BatchProgress:
     number: int
     jobs: int
     name: str
+    checking: bool = False
     resumed: bool = False
     changed: tuple[str, ...] = ()
     tuning: Progress | None = None

@@ -18,11 +18,15 @@ from tuner.job.settings import Job
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.files import read_text
 
-__all__ = ["OVERRIDES", "Listed", "read_jobs"]
+__all__ = ["OVERRIDES", "Jobs", "Listed", "read_jobs"]
 
 MAX_FILE_BYTES = 1 << 20
 MAX_JOBS = 10_000
-_FOR_ALL = ("results", "ray", "workers")
+AT_ONCE = 2
+"""Jobs that run at the same time unless stated. Not a number of this machine: results depend on
+it."""
+MAX_AT_ONCE = 64
+_FOR_ALL = ("results", "ray", "workers", "memory_gb")
 """Options that all jobs of a batch share."""
 
 _TYPES: dict[str, Any] = {
@@ -30,7 +34,8 @@ _TYPES: dict[str, Any] = {
     for name, kind in typing.get_type_hints(Job).items()
     if name not in ("kernel", "shape", "resume")
 }
-OVERRIDES = ("device", "trials", "timeout_s", *_FOR_ALL)
+_OF_BATCH: dict[str, Any] = {"at_once": int}
+OVERRIDES = ("device", "trials", "timeout_s", *_FOR_ALL, *_OF_BATCH)
 """Options that may be given beside the file; they go before its own."""
 
 _Size = int | str
@@ -53,7 +58,26 @@ class Listed:
     job: Job
 
 
-def read_jobs(path: Path, overrides: Mapping[str, Any]) -> list[Listed]:
+@dataclass(frozen=True)
+class Jobs:
+    """What a file of jobs says.
+
+    Attributes:
+        at_once: How many jobs run at the same time.
+    """
+
+    listed: tuple[Listed, ...]
+    at_once: int = AT_ONCE
+
+    def __post_init__(self) -> None:
+        at_once: Any = self.at_once
+        if not isinstance(at_once, int) or not 1 <= at_once <= MAX_AT_ONCE:
+            raise TunerError(
+                f"at_once={at_once!r}: expected a whole number from 1 to {MAX_AT_ONCE}"
+            )
+
+
+def read_jobs(path: Path, overrides: Mapping[str, Any]) -> Jobs:
     """Reads the jobs of a file, in its order, the last size of an entry changing fastest.
 
     Args:
@@ -70,22 +94,28 @@ def read_jobs(path: Path, overrides: Mapping[str, Any]) -> list[Listed]:
     for name in overrides:
         if name not in OVERRIDES:
             raise unknown("option of a batch:", name, OVERRIDES)
-    common = _converted(f"{path}: defaults", "option", defaults, _TYPES)
+    common = _converted(f"{path}: defaults", "option", defaults, {**_TYPES, **_OF_BATCH})
+    batch = {name: value for name, value in {**common, **overrides}.items() if name in _OF_BATCH}
     kinds = {**_WORKLOAD, **{name: _TYPES[name] for name in _TYPES if name not in _FOR_ALL}}
     listed: list[Listed] = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}: entry {number} of [[jobs]]"
         if isinstance(entry, dict):
-            for name in _FOR_ALL:
+            for name in (*_FOR_ALL, *_OF_BATCH):
                 if name in entry:
                     raise TunerError(f"{where}: {name} is one for all jobs: give it in [defaults]")
         stated = _converted(where, "key", entry, kinds)
         shapes = list(_shapes(where, stated))
         options = {name: stated[name] for name in stated if name not in _WORKLOAD}
-        listed += _listed(where, stated.get("kernel"), shapes, {**common, **options, **overrides})
+        options = {**common, **options, **overrides}
+        of_job = {name: options[name] for name in options if name not in _OF_BATCH}
+        listed += _listed(where, stated.get("kernel"), shapes, of_job)
         if len(listed) > MAX_JOBS:
             raise TunerError(f"{where}: more than {MAX_JOBS:,} jobs")
-    return listed
+    try:
+        return Jobs(tuple(listed), **batch)
+    except TunerError as error:
+        raise TunerError(f"{path}: {error}") from None
 
 
 def _tables(path: Path) -> dict[str, Any]:
