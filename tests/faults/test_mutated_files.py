@@ -75,7 +75,7 @@ def as_bytes(written: Callable[[Any], bytes], tree: Any) -> bytes:
     """The tree written; what the format cannot hold is an empty file."""
     try:
         return written(tree)
-    except (ValueError, TypeError, RecursionError, sqlite3.Error):
+    except (ValueError, TypeError, RuntimeError, sqlite3.Error):
         return b""
 
 
@@ -243,7 +243,7 @@ def as_npz(tree: Any) -> bytes:
     """The arrays, whatever they are made of: ragged ones become arrays of objects."""
     file = io.BytesIO()
     arrays = {"X": tree} if not isinstance(tree, dict) else tree
-    written = {}
+    written: dict[str, Any] = {}
     for name, value in arrays.items():
         given = np.array(json.dumps(value)) if name == "meta" else value
         try:
