@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 CONFIGS = 300
 DRIVER_KILLS = 3
 WORKERS = 4
-TIMEOUT_S = 3.0
+TIMEOUT_S = 2.0
 OVERRUN_S = 2.0
 MEMORY_GB = 0.75
 SHOT_EVERY_S = 1.0
@@ -60,7 +60,7 @@ def is_right(trial: Trial) -> bool:
     broke = trial.status in (Status.COMPILE, Status.RUNTIME)
     return {
         HEALTHY: trial.status == Status.CORRECT,
-        HANGS: trial.status == Status.TIMEOUT and "took longer than 3 s" in trial.reason,
+        HANGS: trial.status == Status.TIMEOUT and "took longer than 2 s" in trial.reason,
         CRASHES: broke and any(name in trial.reason for name in SIGNALS),
         HOGS: broke and "memory" in trial.reason.lower(),
     }[fault]
@@ -71,16 +71,15 @@ def overruns_s(folder: Path) -> list[float]:
     return [float(path.read_text()) - TIMEOUT_S for path in (folder / "beats").iterdir()]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_job_survives_whatever_happens_to_it(
     tmp_path: Path,
     scratch: Path,
     record_faults: Counter[str],
     amount: Callable[[int], int],
-    record_property: Callable[[str, object], None],
 ) -> None:
     configs, results = amount(CONFIGS), tmp_path / "results"
-    space = write_faulty(tmp_path, configs, sleep_s=0.2)
+    space = write_faulty(tmp_path, configs, sleep_s=0.1)
     seed = random.SystemRandom().randrange(1 << 30)
     print("seed", seed)
     chance = random.Random(seed)
@@ -99,7 +98,7 @@ def test_a_job_survives_whatever_happens_to_it(
                 record_faults["driver killed"] += 1
                 assert command.seen.left_after(END_S) == []
                 command.start("--resume")
-            code = command.wait(600)
+            code = command.wait(800)
         assert command.seen.left_after(END_S) == []
     finally:
         command.end()

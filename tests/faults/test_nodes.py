@@ -37,7 +37,6 @@ class Nodes:
         """Starts a node."""
         self._by_name[name] = self.cluster.add_node(
             num_cpus=1,
-            node_ip_address="127.0.0.1",
             include_dashboard=False,
             object_store_memory=80 << 20,
             temp_dir=str(self._folder),

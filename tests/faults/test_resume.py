@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "noisy gp": {"trials": 14, "noise": 0.05, "repeats": 8, "remeasure": 4},
     "target": {"sampler": "random", "trials": 18, "target_us": 15.0, "verify": "all"},
 }
-KILLS = 12
+KILLS = 8
 COMPARED = ("config", "status", "latency_us", "reason", "verified", "figures")
 
 

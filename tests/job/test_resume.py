@@ -66,6 +66,29 @@ def test_ctrl_c_works_as_before_after_a_job(tune_small: Tune) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_sigterm_ends_a_job_as_ctrl_c_does(tune_small: Tune) -> None:
+    def terminate(progress: Progress) -> None:
+        if progress.measured == 3 and not progress.stopping:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = tune_small(progress=terminate)
+    assert (stopped.interrupted, stopped.trials) == (True, 3)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert tune_small(resume=True).measured == 5
+
+
+def test_a_second_sigterm_ends_at_once(tune_small: Tune) -> None:
+    def twice(progress: Progress) -> None:
+        if progress.measured == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_small(progress=twice)
+    assert tune_small(resume=True).measured == 5
+
+
 def test_a_second_ctrl_c_ends_at_once_and_keeps_what_was_stored(
     tune_small: Tune, tmp_path: Path
 ) -> None:
