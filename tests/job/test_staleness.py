@@ -102,3 +102,17 @@ def test_a_command_of_another_kind_is_named(table: Path, command: str) -> None:
 def test_what_is_no_table_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TunerError, match=r"none\.json: No such file"):
         check(tmp_path / "none.json")
+
+
+def test_interpreters_that_a_table_names_are_not_started(table: Path, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ntouch {started}\n")
+    program.chmod(0o755)
+    options = " ".join(f"--{name}-python {program}" for name in ("nki", "nrtpy", "beta1"))
+    content = json.loads(table.read_text())
+    text = json.dumps(content).replace("--policy beta1:2.20", f"--backend neuron {options}")
+    assert options in text
+    table.write_text(text)
+    assert len(reasons(table)) == 2
+    assert not started.exists()

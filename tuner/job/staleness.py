@@ -79,7 +79,10 @@ def check(path: str | os.PathLike[str]) -> Checked:
 
 
 def _asked(record: Record) -> Job:
-    """Returns the job of a record's command, without what does not count for its fingerprint."""
+    """Returns the job of a record's command, without what does not count for its fingerprint.
+
+    Nor does it take the interpreters that the command names: a table is data, which starts nothing.
+    """
     job = _job(record.command)
     depends = (
         "kernel",
@@ -88,7 +91,7 @@ def _asked(record: Record) -> Job:
         "policy",
         "cores_busy",
         "on_overflow",
-        *NEURON_OPTIONS,
+        *(name for name in NEURON_OPTIONS if not name.endswith("_python")),
     )
     stated = {name: getattr(job, name) for name in depends}
     return Job(shape="", **stated)
