@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,8 @@ def test_an_empty_database_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = database_path(tmp_path)
     path.parent.mkdir()
     path.touch()
-    with pytest.raises(TunerError, match=r"nki-tuner\.sqlite3: "), Store(tmp_path) as store:
-        store.studies()
+    with pytest.raises(TunerError, match=r"no results in .*nki-tuner\.sqlite3 is empty"):
+        Store(tmp_path)
 
 
 def test_a_results_folder_that_is_a_file_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -196,3 +197,63 @@ def test_a_folder_that_may_only_be_read_can_be_read(
         with pytest.raises(TunerError, match="readonly"):
             readable.start(info())
     assert sorted(tmp_path.rglob("*")) == before
+
+
+FOREIGN = [
+    ("CREATE VIEW v AS SELECT 1", "has a view 'v'"),
+    ("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM studies; END", "has a trigger 't'"),
+    ("CREATE VIRTUAL TABLE v USING fts5(text)", "has a table 'v'"),
+    ("ALTER TABLE trials ADD COLUMN c TEXT AS (hex(config))", "table trials has a column"),
+]
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(("statement", "why"), FOREIGN)
+def test_a_database_that_computes_when_it_is_read_is_refused(
+    tmp_path: Path, statement: str, why: str, create: bool
+) -> None:
+    Store(tmp_path, create=True).close()
+    with closing(sqlite3.connect(database_path(tmp_path))) as database:
+        try:
+            database.execute(statement)
+        except sqlite3.OperationalError as error:
+            pytest.skip(f"this SQLite makes no such table: {error}")
+        database.commit()
+    with pytest.raises(TunerError, match=why):
+        Store(tmp_path, create=create)
+
+
+WRONG = [
+    ("studies", "sizes", "[]"),
+    ("studies", "sizes", "{"),
+    ("studies", "sizes", '{"a":' * 5000),
+    ("studies", "rules", '{"kernel": 3}'),
+    ("studies", "rules", '{"kernel": {"variants": {"v": []}}}'),
+    ("studies", '"default"', '{"a": [1]}'),
+    ("studies", "created_at", -1),
+    ("studies", "created_at", 1e300),
+    ("trials", "config", '{"a": null}'),
+    ("trials", "status", "good"),
+    ("trials", "latency_us", -1.0),
+    ("trials", "figures", "3"),
+    ("trials", "host_s", '{"compile": "long"}'),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), WRONG)
+def test_a_row_that_somebody_else_wrote_is_an_error(
+    tmp_path: Path, table: str, column: str, value: object
+) -> None:
+    with Store(tmp_path, create=True) as store:
+        add(store, info(), (config(1), timed(5.0)))
+    with closing(sqlite3.connect(database_path(tmp_path))) as database:
+        database.execute(f"UPDATE {table} SET {column} = ?", (value,))
+        database.commit()
+    what = "study" if table == "studies" else "trial"
+    with Store(tmp_path) as store, pytest.raises(TunerError, match=f"a {what} that nki-tuner did"):
+        store.trials(store.studies()[0].id)
+
+
+def test_a_row_has_a_limit(tmp_path: Path) -> None:
+    with Store(tmp_path, create=True) as store, pytest.raises(TunerError, match="too big"):
+        store.start(info(command="x" * (17 << 20)))

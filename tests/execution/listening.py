@@ -9,6 +9,7 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 LISTEN = "0A"
 
@@ -57,10 +58,11 @@ def main(address: str) -> None:
     """Asks the GCS at an address for its nodes; a refusal is known at once, a connection is not."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), 5).close()  # it is there
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    import ray._raylet
 
+    client: Any = ray._raylet
     try:
-        GcsClient(address=address).internal_kv_keys(b"", None, timeout=5)
+        client.GcsClient(address=address).internal_kv_keys(b"", None, timeout=5)
     except Exception:
         print("refused")
     else:

@@ -38,11 +38,9 @@ asking = []
 if "late" in sys.argv:
     known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}
     for settings in (known, {**known, "RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}):
-        environment = {**clean, **settings}
-        asking.append(
-            subprocess.Popen(stranger, env=environment, stdout=subprocess.PIPE, text=True)
-        )
-told["strangers"] = [asked.communicate()[0].strip() for asked in asking]
+        asked = {**clean, **settings}
+        asking.append(subprocess.Popen(stranger, env=asked, stdout=subprocess.PIPE, text=True))
+told["strangers"] = [each.communicate()[0].strip() for each in asking]
 folder = ray._private.worker._global_node.get_temp_dir_path()
 told["mode"] = oct(os.stat(os.path.dirname(folder)).st_mode & 0o777)
 told["usage"] = os.environ["RAY_USAGE_STATS_ENABLED"]

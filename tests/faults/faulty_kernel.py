@@ -70,10 +70,11 @@ def hog(how):
     if how == 0 and os.fork():
         os.wait()
     hoard = []
-    for _ in range(200):
-        hoard.append(b"x" * (32 << 20))
-        time.sleep(0.01)
-    time.sleep(1e6)
+    try:
+        while True:
+            hoard.append(b"x" * (64 << 20))
+    except MemoryError:
+        time.sleep(1e6)
 
 
 @nki.jit

@@ -23,7 +23,7 @@ NO_WORKERS = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOK_S = 0.2
 CHILD, GUARD, ACTOR = "child killed", "guard killed", "actor killed"
 WEIGHTS = {CHILD: 3, GUARD: 1, ACTOR: 1}
-"""Chances: a guard and an actor take long to start, and nothing would ever be up."""
+"""Chances: a child is what starts at once."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,13 @@ class Command:
 
 @contextlib.contextmanager
 def shot_at(
-    command: Command, every_s: float, counts: Counter[str], chance: random.Random
+    command: Command, every_s: float, at_least: int, counts: Counter[str], chance: random.Random
 ) -> Iterator[None]:
-    """Kills a process that evaluates candidates about so often, whichever run is on."""
+    """Kills a process that evaluates candidates about so often, whichever run is on.
+
+    It waits until so many of them are up: on a slow machine a worker takes longer to start than it
+    is left alone, and nothing would ever be done.
+    """
     over = threading.Event()
 
     def shoot() -> None:
@@ -187,7 +191,7 @@ def shot_at(
             if time.monotonic() < due:
                 continue
             victims = command.victims()
-            if not victims[CHILD]:  # on a slow machine they are still starting
+            if len(victims[CHILD]) < at_least:
                 continue
             (kind,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
             victim = chance.choice(victims[kind])

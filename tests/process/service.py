@@ -42,6 +42,9 @@ def load(problem: bytes) -> Callable[[int, bytes, Callable[[str], None]], bytes]
             subprocess.Popen(sleeper, start_new_session=True)
             subprocess.Popen(sleeper)
             os._exit(3)
+        if fault == "strays":
+            subprocess.Popen(["sleep", words[1]], start_new_session=True)
+            time.sleep(1000)
         if fault == "talks":
             os.write(2, b"x" * (1 << 20))
         if fault == "babbles":

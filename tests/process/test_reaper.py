@@ -11,7 +11,7 @@ import pytest
 
 from tests.process.processes import gone
 from tuner.process import Reaper, Scratch
-from tuner.process.reaper import marked
+from tuner.process.trees import marked
 
 OWNER = """
 import os, subprocess, sys
@@ -86,7 +86,7 @@ def test_signals_that_end_a_job_do_not_end_its_reaper(scratch: Scratch) -> None:
 
 
 def test_nothing_carries_a_mark_that_nobody_gave() -> None:
-    assert marked("0123456789abcdef") == []
+    assert marked("NKI_TUNER_SESSION=0123456789abcdef") == []
 
 
 def children(pid: int) -> list[int]:

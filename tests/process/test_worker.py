@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,24 @@ def test_a_killed_guard_takes_its_child_along_and_is_replaced(own: Worker) -> No
     assert gone(pid)
     assert failed(own, "").kind == "lost"
     assert answered(own)[0] == "P"
+
+
+def test_what_a_child_of_a_killed_guard_started_is_ended(own: Worker) -> None:
+    seconds = f"98{os.getpid()}"
+
+    def kill_guard() -> None:
+        while not running(seconds):
+            time.sleep(0.02)
+        (stray,) = running(seconds)
+        guard, _ = [each for each in descendants(os.getpid()) if stray in descendants(each)]
+        os.kill(guard, signal.SIGKILL)
+
+    answered(own)
+    killer = threading.Thread(target=kill_guard)
+    killer.start()
+    assert failed(own, f"strays {seconds}").kind == "lost"
+    killer.join()
+    assert running(seconds) == []
 
 
 def test_closing_ends_all_and_may_be_done_twice() -> None:

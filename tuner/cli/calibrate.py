@@ -62,6 +62,7 @@ def calibrate(
     arguments (lhsT=bfloat16[512,128] ...), parameters (tiles_m=4 ...) and measured_us, and, where
     wanted, id, device, policy, start_us (what passed before the first instruction and was measured
     too; empty: the launch) and weight. The constants stay within the ranges of `nki-tuner devices`.
+    The kernels' code runs in this process.
     """
     from tuner.calibration import calibrate as run
     from tuner.calibration import check_target, parameters, write

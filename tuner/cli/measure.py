@@ -79,7 +79,8 @@ def measure(
 ) -> int:
     """Times one config of a kernel.
 
-    KERNEL is FILE.py:FUNCTION with an --arg for each tensor, or a bundled kernel with --shape.
+    KERNEL is FILE.py:FUNCTION with an --arg for each tensor, or a bundled kernel with --shape. Its
+    code runs in this process.
     """
     from tuner.report import observe
 
@@ -168,7 +169,8 @@ def verify(
     Runs KERNEL on random numbers on the simulator and compares with its numpy reference; with
     --oracle nki also with what AWS's own simulator makes of them. Then lists the lines whose
     result hardware does not promise, though it was right here: what is read before it is written,
-    sums onto what is undefined, tiles placed over others that are still needed.
+    sums onto what is undefined, tiles placed over others that are still needed. The kernel's code
+    runs in this process.
     """
     from tuner.backends import Candidate, Status, evaluate, load_backend
     from tuner.backends.simulator import SimulatorBackend

@@ -39,6 +39,7 @@ def record(kernel: str, shape: str, workers: int | None, **options: Any) -> int:
 
     KERNEL is a bundled search space (`nki-tuner spaces`) or the path of a search space file. What
     is done is kept beside the output until all is: after an interruption the same command goes on.
+    Without --workers the kernel's code runs in this process.
     """
     from tuner.job import record as run
 

@@ -46,7 +46,8 @@ def trace(
     """Writes what a kernel does when.
 
     Simulates KERNEL, as `measure` does, and writes a trace that https://ui.perfetto.dev and
-    chrome://tracing open: every instruction, what each engine waited for, memory in use.
+    chrome://tracing open: every instruction, what each engine waited for, memory in use. The
+    kernel's code runs in this process.
     """
     from tuner.report import LIMIT, observe, write_picture, write_trace
 

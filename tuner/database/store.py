@@ -79,10 +79,13 @@ class Store:
                     self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             else:
                 self._connection = _connect_to_read(self.path)
-                self._check_version()
+                if self._check_version() == 0:  # who made it was killed before it wrote anything
+                    raise TunerError(f"no results in {os.fspath(results)!r}: {self.path} is empty")
 
-    def _check_version(self) -> None:
-        """Refuses what another version wrote, and what would compute something when it is read."""
+    def _check_version(self) -> int:
+        """Returns the version, 0 of a database that is just being made; refuses what another
+        version wrote, and what would compute something when it is read.
+        """
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
             raise TunerError(
@@ -98,6 +101,7 @@ class Store:
             columns = self._connection.execute(f"PRAGMA table_xinfo({table})").fetchall()
             if any(column["hidden"] for column in columns):
                 raise TunerError(f"{self.path}: table {table} has a column that is computed")
+        return int(version)
 
     def __enter__(self) -> Store:
         return self

@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 
 from tuner.process.scratch import sweep
+from tuner.process.trees import end_marked
 
-__all__ = ["Reaper", "main", "marked"]
+__all__ = ["Reaper", "main"]
 
 VARIABLE = "NKI_TUNER_SESSION"
 READABLE = {"SPT_NOENV": "1"}
@@ -26,7 +27,6 @@ READABLE = {"SPT_NOENV": "1"}
 GRACE_S = 3.0
 """What ends by itself may clean up after itself."""
 END_S = 10.0
-POLL_S = 0.05
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -75,28 +75,8 @@ def main(value: str, folder: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     os.close(1)
     sys.stdin.buffer.read()
-    _end_all(value)
+    end_marked(f"{VARIABLE}={value}", GRACE_S)
     until = time.monotonic() + END_S
     while os.path.exists(folder) and time.monotonic() < until:
         shutil.rmtree(folder, ignore_errors=True)
     sweep(Path(folder).parent)
-
-
-def _end_all(value: str) -> None:
-    started = time.monotonic()
-    while (pids := marked(value)) and time.monotonic() < started + GRACE_S + END_S:
-        if time.monotonic() >= started + GRACE_S:
-            for pid in pids:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-        time.sleep(POLL_S)
-
-
-def marked(value: str) -> list[int]:
-    """Returns the processes that carry a mark and have not ended."""
-    wanted, found = f"{VARIABLE}={value}".encode(), []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found

@@ -87,9 +87,14 @@ class Tail:
 
 
 def open_guard(
-    service: str = "", timeout_s: float = START_S
+    service: str = "", timeout_s: float = START_S, mark: str = ""
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Starts a guard and returns it with the socket that takes orders.
+
+    Args:
+        service: What answers candidates in its children; empty where they are programs.
+        timeout_s: What its start may take.
+        mark: A variable, NAME=VALUE, of its environment and that of its copies.
 
     Raises:
         OSError: It did not start; says why, and its exit code, if that is why, as `errno`.
@@ -100,7 +105,7 @@ def open_guard(
             guard_command(theirs.fileno(), service),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
-            env=_own_environment(),
+            env=_own_environment() | dict([mark.split("=")] if mark else []),
             process_group=0,
         )
     ours.settimeout(timeout_s)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import time
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "descendants", "die_with_parent", "end_descendants", "memory_of"]
+__all__ = [
+    "adopt_orphans",
+    "descendants",
+    "die_with_parent",
+    "end_descendants",
+    "end_marked",
+    "marked",
+    "memory_of",
+]
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 END_S = 5.0
+LOOK_S = 0.02
 
 
 def adopt_orphans() -> None:
@@ -80,3 +90,27 @@ def end_descendants() -> dict[int, int]:
             break
         time.sleep(0.002)
     return ended
+
+
+def marked(mark: str) -> list[int]:
+    """Returns the processes that were started with a variable, NAME=VALUE, and have not ended.
+
+    A copy of a process has its variables; who starts a program may have taken them away.
+    """
+    wanted, found = mark.encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def end_marked(mark: str, grace_s: float = 0.0) -> None:
+    """Kills what carries a mark and has not ended within so many seconds."""
+    started = time.monotonic()
+    while (pids := marked(mark)) and time.monotonic() < started + grace_s + END_S:
+        if time.monotonic() >= started + grace_s:
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_S)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import secrets
 import select
-import signal
 import socket
 import subprocess
 import time
@@ -25,10 +24,12 @@ from tuner.process.child import (
 )
 from tuner.process.framing import Inbox, receive_order, send_message, send_order
 from tuner.process.running import SETTLE_S, Tail, open_guard
+from tuner.process.trees import end_marked
 
 __all__ = ["START", "Failure", "Worker", "problem_key"]
 
 START_S = 120.0
+VARIABLE = "NKI_TUNER_GUARD"
 PRELOAD_S = 900.0
 """What a service imports may have to be compiled first, and others may be before it in that."""
 MAX_PROBLEMS = 8
@@ -76,7 +77,7 @@ class Worker:
         self._data: socket.socket | None = None
         self._inbox: Inbox | None = None
         self._said: Tail | None = None
-        self._child = 0
+        self._mark = f"{VARIABLE}={secrets.token_hex(8)}"
         self._loaded: set[bytes] = set()
 
     def answer(
@@ -104,7 +105,7 @@ class Worker:
         began = time.monotonic()
         try:
             if self._guard is None:
-                self._guard, self._control = open_guard(self._service, PRELOAD_S)
+                self._guard, self._control = open_guard(self._service, PRELOAD_S, self._mark)
             if self._data is None:
                 self._spawn()
         except OSError as error:
@@ -155,7 +156,6 @@ class Worker:
         if said is None:
             ours.close()
             raise OSError("its guard ended")
-        self._child = int(said["spawned"])
         self._data, self._inbox = ours, Inbox(ours)
 
     def _drop_child(self) -> None:
@@ -241,13 +241,8 @@ class Worker:
         said = self._said.text
         self._drop_child()
         if told is None:
-            self._kill_orphans()
             self.close()
+            end_marked(self._mark)  # what a guard that was killed has left
             return Failure("lost", phase, took_s, said=said)
         self._control.settimeout(None)
         return Failure(told["ended"], phase, took_s, told["code"], said)
-
-    def _kill_orphans(self) -> None:
-        """Ends what a guard that was killed has left: the child's group."""
-        with contextlib.suppress(OSError):
-            os.killpg(self._child, signal.SIGKILL)
