@@ -70,15 +70,15 @@ def busy(sleeps: Sequence[Sleep], workers: int, seconds: float) -> Busy:
 
 
 def slope(marks: Sequence[tuple[int, float]], trials: int) -> float:
-    """Returns what a trial costs when so many are finished: over the fifth of them before and
-    after, or what there is of it.
+    """Returns what a trial costs when so many are finished: from a fifth fewer to a fifth more, or
+    what there is of it.
 
     Args:
         marks: (finished trials, what they cost so far), rising.
         trials: Finished trials.
     """
-    near = [mark for mark in marks if abs(mark[0] - trials) <= trials / 5]
-    (first, before), (last, after) = near[0], near[-1]
+    first, before = max((m for m in marks if m[0] <= 0.8 * trials), default=marks[0])
+    last, after = min((m for m in marks if m[0] >= 1.2 * trials), default=marks[-1])
     return (after - before) / (last - first) if last > first else math.nan
 
 

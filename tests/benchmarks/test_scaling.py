@@ -67,6 +67,7 @@ def test_too_few_trials_say_nothing() -> None:
 def test_the_cost_of_a_trial_is_that_around_the_trial_asked_for() -> None:
     marks = [(done, 0.001 * done + 0.000_001 * done**2) for done in range(0, 2001, 10)]
     assert slope(marks, 1000) == pytest.approx(0.003)
+    assert slope([(1, 1.0), (64, 2.0), (128, 4.0)], 100) == pytest.approx(2 / 64)
 
 
 def test_the_model_is_bound_by_workers_then_by_the_driver_then_by_the_cores() -> None:
