@@ -13,7 +13,17 @@ from tuner.runtime.errors import TunerError
 from tuner.runtime.sizes import without_defaults
 from tuner.space import parse_sizes
 
-__all__ = ["ASKED", "REMEASURED", "Best", "Filter", "best_trial", "made_noise", "records", "select"]
+__all__ = [
+    "ASKED",
+    "REMEASURED",
+    "Best",
+    "Filter",
+    "asked",
+    "best_trial",
+    "made_noise",
+    "records",
+    "select",
+]
 
 REMEASURED = "searched"
 """Figure of a trial that was measured again after the search: what the search had been told."""
@@ -95,7 +105,14 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     The fastest of many noisy times is too low to be compared with times that were measured again:
     the fastest of the latter wins over all whose interval does not lie below it as a whole.
     """
-    return _fastest(sorted(trials, key=lambda t: (t.figures.get(ASKED, t.number), t.number)))
+    return _fastest(sorted(trials, key=asked))
+
+
+def asked(trial: Trial) -> tuple[int, int]:
+    """Returns what puts trials in the order in which they were asked for, whenever they came back;
+    of those of which that is not known, in the order of coming back.
+    """
+    return trial.figures.get(ASKED, trial.number), trial.number
 
 
 def _fastest(trials: Sequence[Trial]) -> Trial | None:

@@ -22,7 +22,10 @@ from tuner.runtime.errors import TunerError
 
 __all__ = ["Call", "Client", "Kind", "Pool", "first_line"]
 
-PLACE_S = 120.0
+PLACE_S, SLOWLY_S = 120.0, 600.0
+"""How long the cluster may take to place the first worker: it may lack what that needs, or be
+slow.
+"""
 START_S = 900.0
 """The first start on a machine compiles the simulator, in one of its workers for all."""
 MAX_FAILED_STARTS = 5
@@ -318,10 +321,11 @@ class Pool:
                 self._opened[kind] = now
             elif now - opened > PLACE_S:
                 needs = dict(kind.resources) or {"CPU": 1.0}
-                raise TunerError(
-                    f"no Ray worker found room within {PLACE_S:g} s: each needs {needs} of the "
-                    "cluster"
-                )
+                if now - opened > SLOWLY_S or not _has(needs):
+                    raise TunerError(
+                        f"no Ray worker found room within {now - opened:.0f} s: each needs {needs} "
+                        "of the cluster"
+                    )
 
     def _replace(self, worker: _Worker, why: str, blamed: bool = True) -> None:
         """Starts another worker and tells whose calls are lost; the first of them had begun, and
@@ -341,6 +345,14 @@ class Pool:
         placing = actor.where.remote()
         starting = actor.start.remote(str(package_folder()), kind.service, self._memory_bytes)
         return _Worker(kind, actor, placing, starting)
+
+
+def _has(needs: Mapping[str, float]) -> bool:
+    """Whether the cluster has, free or not, what a worker needs."""
+    import ray
+
+    there = ray.cluster_resources()
+    return all(there.get(name, 0.0) >= amount for name, amount in needs.items())
 
 
 def _kill(actor: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from tuner.backends import Candidate, Measurement, Repeats, Status, summarize
 from tuner.backends.repeats import TOLERANCE, Interval, narrow, order_interval
-from tuner.database import REMEASURED, Trial
+from tuner.database import REMEASURED, Trial, asked
 from tuner.execution import Executor
 from tuner.runtime.rules import Config
 
@@ -98,7 +98,7 @@ def finalists(trials: Iterable[Trial], count: int) -> list[Trial]:
     Where all of them failed since, it is the turn of the next.
     """
     timed = [trial for trial in trials if _searched(trial)["latency_us"] is not None]
-    ranked = sorted(timed, key=lambda t: (_searched(t)["latency_us"], t.number))
+    ranked = sorted(timed, key=lambda t: (_searched(t)["latency_us"], asked(t)))
     while ranked and count:
         group, ranked = ranked[:count], ranked[count:]
         reach = (_searched(group[0])["ci_us"] or (0, math.inf))[1]

@@ -18,6 +18,7 @@ __all__ = ["NEURON_OPTIONS", "SERIAL", "VERIFY", "Job", "option_words", "other_o
 
 SERIAL = "serial"
 VERIFY = ("none", "best", "all")
+MAX_S = 1e7
 MAX_REPEATS = 1000
 """More tell a median no better than anybody needs, and their statistics take longer than they."""
 
@@ -119,8 +120,7 @@ class Job:
             raise TunerError(
                 f"repeats={self.repeats!r}: expected a whole number up to {MAX_REPEATS}"
             )
-        if not self.timeout_s > 0:  # nor NaN
-            raise TunerError(f"timeout_s={self.timeout_s!r}: expected a number above 0")
+        self._check_limits()
         self._check_stopping()
         self._check_neuron()
         noise: Any = self.noise
@@ -132,8 +132,16 @@ class Job:
         if self.storage is not None:
             checked_url(self.storage)
 
+    def _check_limits(self) -> None:
+        for name, most in (("timeout_s", MAX_S), ("compile_timeout_s", MAX_S), ("memory_gb", 1e6)):
+            value: Any = getattr(self, name)
+            if value is None and name != "timeout_s":
+                continue
+            if not (isinstance(value, int | float) and 0 < value <= most):  # nor NaN
+                raise TunerError(f"{name}={value!r}: expected a number above 0, up to {most:g}")
+
     def _check_stopping(self) -> None:
-        for name in ("max_s", "target_us", "compile_timeout_s", "memory_gb"):
+        for name in ("max_s", "target_us"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise TunerError(f"{name}={value!r}: expected a number above 0")
