@@ -89,6 +89,8 @@ def faulty(x, case=0):
     if fault == "hogs":
         hog(how % 2)
     time.sleep({sleep_s})
+    while case >= {held} and not os.path.exists(FOLDER + "/go"):
+        time.sleep(0.05)
     M, N = x.shape
     out = nl.ndarray((M, N), dtype=x.dtype, buffer=nl.shared_hbm)
     tile = nl.ndarray((M, N), dtype=x.dtype, buffer=nl.sbuf)
@@ -132,7 +134,9 @@ def fault_of(case: int) -> str:
     return OF_20.get(case % 20, HEALTHY)
 
 
-def write_faulty(folder: Path, configs: int, sleep_s: float, healthy: bool = False) -> Path:
+def write_faulty(
+    folder: Path, configs: int, sleep_s: float, healthy: bool = False, held: int | None = None
+) -> Path:
     """Writes the kernel and its search space of so many configs; returns the latter's file.
 
     Args:
@@ -140,11 +144,16 @@ def write_faulty(folder: Path, configs: int, sleep_s: float, healthy: bool = Fal
         configs: A fifth of them hangs, a twentieth crashes, a twentieth hogs memory.
         sleep_s: What a healthy one takes at least.
         healthy: Whether all are.
+        held: Healthy ones from this on wait until there is a file "go".
     """
     (folder / "beats").mkdir()
     (folder / "runs").touch()
     of_20: dict[int, str] = {} if healthy else OF_20
-    (folder / "faulty.py").write_text(KERNEL.format(folder=folder, of_20=of_20, sleep_s=sleep_s))
+    (folder / "faulty.py").write_text(
+        KERNEL.format(
+            folder=folder, of_20=of_20, sleep_s=sleep_s, held=configs if held is None else held
+        )
+    )
     path = folder / "faulty.toml"
     path.write_text(SPACE.format(cases=list(range(configs))))
     return path

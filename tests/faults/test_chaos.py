@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -62,7 +63,8 @@ def is_right(trial: Trial) -> bool:
         HEALTHY: trial.status == Status.CORRECT,
         HANGS: trial.status == Status.TIMEOUT and "took longer than 2 s" in trial.reason,
         CRASHES: broke and any(name in trial.reason for name in SIGNALS),
-        HOGS: broke and "memory" in trial.reason.lower(),
+        # A machine with much else to do may take longer to fill the memory than the deadline.
+        HOGS: (broke and "memory" in trial.reason.lower()) or trial.status == Status.TIMEOUT,
     }[fault]
 
 
@@ -112,6 +114,7 @@ def test_a_job_survives_whatever_happens_to_it(
     assert [trial.number for trial in trials] == list(range(configs))
     wrong = [(t.config, t.status, t.reason) for t in trials if not is_right(t)]
     assert wrong == []
+    assert any("memory" in trial.reason.lower() for trial in trials)
     killed = sum(trial.reason.startswith(KILLED) for trial in trials)
     shots = sum(record_faults[f"{kind} killed"] for kind in ("actor", "guard", "child"))
     assert 3 * killed <= shots
@@ -120,6 +123,7 @@ def test_a_job_survives_whatever_happens_to_it(
     assert [run for run in runs if float(run[1]) > ended[int(run[0])]] == []
     worst_s = max(overruns_s(tmp_path))
     assert worst_s <= OVERRUN_S
-    assert list(scratch.iterdir()) == []
+    lock = f"nki-tuner-{os.getuid()}.lock"  # of all jobs of a user, empty, stays
+    assert {path.name for path in scratch.iterdir()} <= {lock}
     print(f"{configs} configs in {time.monotonic() - began:.0f} s, {len(runs)} runs of them, ")
     print(f"{killed} given up after three kills, worst overrun {worst_s:.2f} s")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.faulty_kernel import SHAPE, write_faulty
-from tests.faults.processes import Command, running
+from tests.faults.processes import Command, Process, running, tree_of
 from tests.faults.test_chaos import case_of, wait_for
 from tests.faults.test_resume import stored
 from tuner.backends import Status
@@ -60,10 +61,24 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     shutil.rmtree(folder)
 
 
+def actors() -> list[Process]:
+    """Workers on the nodes of this process."""
+    tree = tree_of(os.getpid(), running())
+    return [each for each in tree if each.title.startswith("ray::Evaluator")]
+
+
 def runs_of(folder: Path) -> Counter[str]:
     """How many configs ran on each node so far."""
     lines = (folder / "runs").read_text().splitlines()
     return Counter(line.split()[2] for line in lines)
+
+
+def wait_for_run(folder: Path, node: str) -> None:
+    """Waits until a node has begun with a config."""
+    until = time.monotonic() + 200
+    while not runs_of(folder)[node]:
+        assert time.monotonic() < until, f"nothing runs on the {node} node"
+        time.sleep(0.1)
 
 
 @pytest.mark.timeout(600)
@@ -73,22 +88,22 @@ def test_nodes_come_and_go_during_a_job(
     for name in ("first", "second", "third"):
         nodes.add(name)
     results = tmp_path / "results"
-    space = write_faulty(tmp_path, CONFIGS, sleep_s=0.3, healthy=True)
+    space = write_faulty(tmp_path, CONFIGS, sleep_s=0.3, healthy=True, held=CONFIGS // 2)
     words = f"tune {space} --shape {SHAPE} --trials {CONFIGS} --workers {WORKERS} --verify none"
-    words += f" --results {results} --ray {nodes.cluster.address}"
+    words += f" --timeout-s 250 --results {results} --ray {nodes.cluster.address}"
     command = Command(words.split(), tmp_path, tmp_path)
     try:
         command.start()
         wait_for(results, CONFIGS // 8, command)
-        until = time.monotonic() + 60
-        while not runs_of(tmp_path)["third"] and time.monotonic() < until:
-            time.sleep(0.1)
+        wait_for_run(tmp_path, "third")
         nodes.remove("third")
         record_faults["node removed"] += 1
         lost = runs_of(tmp_path)["third"]
         nodes.add("fourth")
         record_faults["node added"] += 1
-        code = command.wait(300)
+        wait_for_run(tmp_path, "fourth")
+        (tmp_path / "go").touch()
+        code = command.wait(200)
     finally:
         command.end()
     assert code == 0, command.said()
@@ -99,4 +114,7 @@ def test_nodes_come_and_go_during_a_job(
     assert set(ran) == {"first", "second", "third", "fourth"}
     assert ran["third"] == lost
     assert sum(ran.values()) <= CONFIGS + WORKERS
-    assert not [p for p in running().values() if p.title.startswith("ray::Evaluator")]
+    until = time.monotonic() + 8
+    while (left := actors()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == []

@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["files_in", "lend", "listen_to_others", "private_settings", "sigterm_kept"]
 
-LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.4194304"
+LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 MAX_SOCKET_BYTES = 107
 
 
