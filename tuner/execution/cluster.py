@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import msgspec
 
 from tuner.backends import Candidate, Measurement, Problem, Status, make_backend
+from tuner.execution.calls import Call, Kind
 from tuner.execution.outcomes import from_outside, told, verdict
-from tuner.execution.pool import Call, Kind
 from tuner.execution.serving import read_answer
 from tuner.execution.session import LOCAL, Session
 from tuner.process import Failure

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from tuner.execution.actor import start_actor
-from tuner.process import Failure
+from tuner.execution.calls import Call, Client, Kind
 from tuner.process.code import code_hash, package_folder
 from tuner.runtime.errors import TunerError
 
-__all__ = ["Call", "Client", "Kind", "Pool", "first_line"]
+__all__ = ["Pool", "first_line"]
 
 PLACE_S, SLOWLY_S = 120.0, 600.0
 """How long the cluster may take to place the first worker: it may lack what that needs, or be
@@ -31,62 +31,10 @@ START_S = 900.0
 MAX_FAILED_STARTS = 5
 RETRY_STARTS_S = 30.0
 """Workers that fail to start for so long, and so often, with none that runs, are given up."""
-SLACK_S = 150.0
 TURN_S = 0.02
 """How soon a thread notices what another has submitted while it waits for both."""
 
 _log = logging.getLogger("nki_tuner")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a worker is: what its children run, and what its node must have."""
-
-    service: str
-    resources: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Call:
-    """Some work for one worker.
-
-    Attributes:
-        problem: What it is for.
-        key: Names the problem.
-        candidates: Number and content of each; none only loads the problem.
-        deadlines: Seconds by phase of a candidate.
-        tag: Whatever the client wants to know it by.
-    """
-
-    problem: bytes
-    key: bytes
-    candidates: list[tuple[int, bytes]]
-    deadlines: Mapping[str, float]
-    tag: Any = None
-
-    @property
-    def longest_s(self) -> float:
-        """Seconds after which the worker itself must have broken down."""
-        each_s = sum(self.deadlines.values()) + 2 * self.deadlines[""]
-        return len(self.candidates) * each_s + SLACK_S
-
-
-class Client(Protocol):
-    """Who has work for the pool; all of this happens under the pool's lock."""
-
-    running: int
-    """Calls that workers have of it."""
-
-    def next_call(self, kind: Kind, free: int, busy: bool) -> Call | None:
-        """Takes the next call for a worker of a kind, of which so many are free, or so many busy
-        with one call only.
-        """
-
-    def take(self, call: Call, answers: list[bytes | Failure]) -> None:
-        """Learns what came of a call."""
-
-    def lose(self, call: Call, begun: bool, why: str) -> None:
-        """Learns that the worker is gone that had a call, and whether it had begun with it."""
 
 
 @dataclass(eq=False)

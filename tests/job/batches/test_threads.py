@@ -20,7 +20,7 @@ from tuner.database import ASKED, Store, best_trial, locked
 from tuner.execution import SerialExecutor
 from tuner.execution.actor import start_actor
 from tuner.job import BatchProgress, Outcome, batch
-from tuner.job.run import run_job
+from tuner.job.tuning import run_job
 from tuner.runtime import load
 
 JOBS = """\
