@@ -8,12 +8,12 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["files_in", "lend", "listen_to_others", "private_settings", "sigterm_kept"]
+__all__ = ["files_in", "lend", "listen_to_others", "private_settings", "sigterm_kept", "silenced"]
 
 LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 MAX_SOCKET_BYTES = 107
@@ -83,3 +83,14 @@ def sigterm_kept() -> Iterator[None]:
     finally:
         if mine and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def silenced() -> Callable[[], None]:
+    """Keeps Ray from saying on standard output, among a command's own lines, which workers died;
+    returns what undoes that.
+    """
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    return lambda: setattr(worker, "print_to_stdstream", before)

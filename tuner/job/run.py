@@ -102,6 +102,8 @@ class Run:
                 if self.known:
                     self._report()
                 search = self._search(executor)
+                if self.interrupted.is_set():
+                    self._report()
                 self.stopped = time.monotonic()
                 self._settle_best(executor)
             finally:
@@ -114,8 +116,7 @@ class Run:
         return self._outcome(search)
 
     def _stop(self) -> None:
-        self.interrupted.set()
-        self._report()
+        self.interrupted.set()  # and no more: this happens amid whatever else is written
 
     def _compute_prior(self) -> None:
         prepared, prior = self.prepared, self.prior
@@ -139,6 +140,7 @@ class Run:
             timeout_s=timeout_s,
             compile_timeout_s=compile_timeout_s,
             session=self.session,
+            stopped=self.interrupted.is_set,
         )
 
     def _open_session(self) -> Session | None:
