@@ -55,6 +55,19 @@ def test_a_measurement_goes_and_comes_unchanged() -> None:
     )
 
 
+@pytest.mark.parametrize("latency_us", [float("nan"), float("inf"), -3.0, 0.0])
+def test_a_time_that_cannot_be_is_refused(latency_us: float) -> None:
+    answer = write_answer(Measurement(3, Status.CORRECT, "measured", latency_us))
+    with pytest.raises(ValueError, match="correct in"):
+        read_answer(answer)
+
+
+def test_what_failed_has_no_time() -> None:
+    answer = write_answer(Measurement(3, Status.RUNTIME, "measured", 5.0))
+    with pytest.raises(ValueError, match="runtime in"):
+        read_answer(answer)
+
+
 @given(st.binary(max_size=200))
 def test_what_is_no_measurement_is_refused(answer: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, ValueError)):
