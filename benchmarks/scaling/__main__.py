@@ -69,6 +69,9 @@ def measure(
         default_trials: Of the run with the default sampler; None for as many as the others have.
         quick: Without the default sampler and the job of simulated kernels.
     """
+    for name, given in (("trials", trials), ("default-trials", default_trials)):
+        if given is not None and given < 2 * max(workers):
+            raise TunerError(f"{name}={given}: expected two for each of {max(workers)} workers")
     scaled: list[Sleeping] = []
     default: list[Sleeping] = []
     saturated: list[Sleeping] = []
