@@ -41,7 +41,7 @@ def measured(backend: Backend, fake: Fake, *faults: str) -> Measurement:
         ("assertion", "AssertionError: free size 513 > 512$"),
         ("compile-crash", "compiler crash: killed by SIGSEGV: about to die$"),
         ("compile-exit", "no result of compile$"),
-        ("no-neff", "compiler error: RuntimeError: NRT_INIT: no cores requested$"),
+        ("no-neff", "compiler error: RuntimeError: NRT_INIT: there is no core 65535$"),
     ],
 )
 def test_of_the_compiler(backend: Backend, fake: Fake, fault: str, reason: str) -> None:
@@ -91,7 +91,7 @@ def test_one_compiled_for_another_device(backend: Backend, fake: Fake) -> None:
         fake.device(2)
     assert (result.status, result.reason) == (
         Status.RUNTIME,
-        "NRT_FAILURE(6) on load: compiled for another target than this device",
+        "NRT_FAILURE(6) on load: compiled for another target than this device, or damaged",
     )
 
 
