@@ -33,6 +33,7 @@ def failure(
     *,
     deadline_s: float,
     memory_bytes: int | None,
+    limit: str = "",
 ) -> CandidateError:
     """Returns what a child that failed says of its candidate.
 
@@ -42,10 +43,12 @@ def failure(
         answer: What it left, e.g. {"failed": {"where": "load", "text": "..."}}.
         deadline_s: Seconds that it had.
         memory_bytes: What it was allowed.
+        limit: How to say what it had, where that is made of several limits.
     """
     status = Status.COMPILE if phase == COMPILE else Status.RUNTIME
     if finished.ended == "timeout":
-        return CandidateError(Status.TIMEOUT, f"took longer than {deadline_s:g} s in {phase}")
+        limit = limit or f"{deadline_s:g} s in {phase}"
+        return CandidateError(Status.TIMEOUT, f"took longer than {limit}")
     if finished.ended == "memory":
         most = f"more than {memory_bytes / GIB:.1f} GiB" if memory_bytes else "too much"
         return CandidateError(status, f"memory: {most} in {phase}")

@@ -124,5 +124,7 @@ class Beta1:
                 **limits,
             )
         if answer is None or (finished.ended, finished.code) != ("exit", 0):
-            raise failure(phase, finished, answer, **limits)
+            compile_s, run_s = self.settings.compile_s, self.settings.run_s
+            limit = f"{compile_s:g} s to compile and {run_s:g} s to run"
+            raise failure(phase, finished, answer, limit=limit, **limits)
         return answer, core
