@@ -10,8 +10,6 @@ from tuner.runtime.errors import TunerError
 
 TWICE = """
 from tuner.execution import Session
-from tuner.execution.ray_settings import listed_cores
-from tuner.runtime.errors import TunerError
 
 for _ in range(2):
     Session("local", 1).close()

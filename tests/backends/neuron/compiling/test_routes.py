@@ -15,7 +15,7 @@ from tuner.backends.neuron.compiling.routes import Route, choose_route
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -75,9 +75,7 @@ def test_private_interfaces_compile_and_run_nothing(
     assert failed.reason.startswith("sbuf out of memory: ")
 
 
-def test_what_cannot_be_said_is_not_kept(
-    kernel_file: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_said_is_not_kept(kernel_file: Path, fake: Fake) -> None:
     assert choose_route(2, {}, list, lambda _: None).name == "documented"
     assert choose_route(2, {}, list, lambda _: True).name == "hidden"  # tried anew
     fake.faults("compile-crash")

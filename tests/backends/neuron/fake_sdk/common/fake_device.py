@@ -121,7 +121,8 @@ def write_neff(path: str, function: Any, bound: dict[str, Any], lnc: int) -> lis
     tensors = {name: v for name, v in bound.items() if isinstance(v, np.ndarray)}
     config = {name: v for name, v in bound.items() if not isinstance(v, np.ndarray)}
     outputs, instructions = run_kernel(function, [], bound)
-    note(f"compiles {json.dumps(config, sort_keys=True)}")
+    shapes = [list(array.shape) for array in tensors.values()]
+    note(f"compiles {json.dumps(config, sort_keys=True)} of {shapes}")
     neff = {
         **source_of(function),
         "config": config,
