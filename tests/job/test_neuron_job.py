@@ -64,13 +64,15 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, fake: Fake) -> None:
 def test_a_job_on_ray_compiles_and_times_in_different_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = machine(tmp_path / "sdk", monkeypatch, private=True)
+    fake = machine(tmp_path / "sdk", monkeypatch, private=True, cores=4)
     tools = fake.folder / "neuron" / "bin"  # where workers find them: they know no fake
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("NEURON_RT_VISIBLE_CORES", "0-1")
+    monkeypatch.setenv("NEURON_RT_VISIBLE_CORES", "2-3")
     outcome = run(write_space(tmp_path), tmp_path, fake, ray="local", workers=2, trials=6)
     assert (outcome.trials, outcome.failures) == (6, {})
     assert outcome.best is not None
     assert outcome.best.verified
     assert outcome.best.figures["compiled_by"] == "framework"
-    assert {line for line in fake.log() if line.startswith("runs")} == {"runs on 0", "runs on 1"}
+    ran = {line for line in fake.log() if line.startswith("runs")}
+    assert "runs on 2" in ran  # the first one that is free
+    assert ran <= {"runs on 2", "runs on 3"}

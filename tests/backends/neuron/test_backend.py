@@ -196,6 +196,8 @@ def test_cores_are_counted_by_lnc(kernel_file: Path, fake: Fake) -> None:
         NeuronBackend(made(kernel_file, fake, lnc=lnc)).capabilities().available for lnc in (1, 2)
     ]
     assert counts == [{"neuron_cores": 2.0}, {"neuron_cores": 1.0}]
+    alone = NeuronBackend(made(kernel_file, fake, exclusive_hbm=True)).capabilities()
+    assert alone.available == {"neuron_cores": 1.0}  # its neighbour stays idle
 
 
 def test_workers_have_the_variables_of_the_driver(

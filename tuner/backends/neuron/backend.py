@@ -284,7 +284,7 @@ class NeuronBackend:
             1,
             noisy=True,
             stages=(Stage(resources=TIMED_WITH),) if beta1 else stages(self.route),
-            available={name: float(len(self._cores.visible)) for name in TIMED_WITH},
+            available={name: float(self._cores.at_once) for name in TIMED_WITH},
         )
 
 

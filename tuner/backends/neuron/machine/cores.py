@@ -31,6 +31,12 @@ class Cores:
         """Those that this process may use."""
         return visible_cores(self.count)
 
+    @property
+    def at_once(self) -> int:
+        """How many can be held at the same time."""
+        pairs = self.settings.exclusive_hbm and self.settings.lnc == 1
+        return len({core // 2 for core in self.visible} if pairs else self.visible)
+
     @contextmanager
     def held(self) -> Iterator[int]:
         """Holds one while it lasts; yields its number.
