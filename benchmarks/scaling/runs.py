@@ -20,6 +20,7 @@ from tuner.database import Store
 from tuner.execution import LOCAL, RayExecutor, Session
 from tuner.job import Job, Progress
 from tuner.job import run as running
+from tuner.job.tuning import look_up, run_job
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Cost", "Crew", "Real", "Sleeping", "available_mb", "crew", "real"]
@@ -139,7 +140,7 @@ class Crew:
         watch = _Watch()
         with patch.object(running, "RayExecutor", self._executor):
             job = _job(self._folder, self.workers, trials, sampler)
-            outcome = running.run_job(job, watch, self._session)
+            outcome = run_job(job, watch, self._session)
         with Store(self._folder) as store:
             found = [trial.figures for trial in store.trials(outcome.study)]
         sleeps = [Sleep(each["began_s"], each["ended_s"]) for each in found]
@@ -169,7 +170,7 @@ def crew(workers: int, seconds: float) -> Iterator[Crew]:
         executor = partial(_Singly, service=_service(Path(folder), seconds))
         session = Session(LOCAL, workers)
         try:
-            problem = running.look_up(_job(folder, workers, 1, "random"))[0].problem
+            problem = look_up(_job(folder, workers, 1, "random"))[0].problem
             _warm_up(executor(problem, session=session), workers)
             start_s, gone_mb = time.monotonic() - began_s, before_mb - available_mb()
             worker_mb = max(gone_mb, 0.0) / workers
@@ -182,7 +183,7 @@ def real(trials: int, workers: int = 2) -> Real:
     """Runs a job of a bundled kernel on the simulator."""
     with tempfile.TemporaryDirectory(prefix="nki-tuner-scaling-") as folder:
         watch = _Watch()
-        running.run_job(_job(folder, workers, trials, "random"), watch)
+        run_job(_job(folder, workers, trials, "random"), watch)
     return Real(
         workers=workers,
         trials=trials,

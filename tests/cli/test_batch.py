@@ -10,7 +10,7 @@ from tests.job.batches.files import JOBS, write_jobs
 from tuner.cli import batch_progress
 from tuner.cli.batch_progress import batch_shown
 from tuner.job import BatchProgress, Done, Progress
-from tuner.job.run import run_job
+from tuner.job.tuning import run_job
 from tuner.neuroncore import device
 
 

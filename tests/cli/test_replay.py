@@ -119,7 +119,7 @@ def test_noise_is_told_from_what_was_recorded(call: Call) -> None:
         ((SMALL, "--sampler", "best"), "error: unknown sampler 'best'"),
         ((SMALL, "--trials", "0"), "error: trials=0: expected a whole number from 1"),
         ((SMALL, "--resume"), "error: a replay without a results folder leaves nothing to resume"),
-        ((os.devnull,), f"error: {os.devnull}: empty file"),
+        ((os.devnull,), f"error: {os.devnull}: no regular file"),
         ((__file__,), f"error: {__file__}: no recording: neither npz nor JSON"),
     ],
 )

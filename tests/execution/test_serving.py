@@ -40,7 +40,7 @@ def test_a_measurement_goes_and_comes_unchanged() -> None:
         3,
         Status.TIMEOUT,
         "measured",
-        float("inf"),
+        None,
         reason="a\udc80".encode(errors="replace").decode(),
         figures={"busy_us": {"pe": np.float64(1.5)}, "n": np.int64(3), "list": [1, None, "x"]},
         host_s={"compile": 0.25},
@@ -49,10 +49,23 @@ def test_a_measurement_goes_and_comes_unchanged() -> None:
     found = read_answer(write_answer(measurement))
     assert found.figures == {"busy_us": {"pe": 1.5}, "n": 3, "list": [1, None, "x"]}
     assert (found.latency_us, found.artifact, found.host_s) == (
-        float("inf"),
+        None,
         b"\0\xff",
         {"compile": 0.25},
     )
+
+
+@pytest.mark.parametrize("latency_us", [float("nan"), float("inf"), -3.0, 0.0])
+def test_a_time_that_cannot_be_is_refused(latency_us: float) -> None:
+    answer = write_answer(Measurement(3, Status.CORRECT, "measured", latency_us))
+    with pytest.raises(ValueError, match="correct in"):
+        read_answer(answer)
+
+
+def test_what_failed_has_no_time() -> None:
+    answer = write_answer(Measurement(3, Status.RUNTIME, "measured", 5.0))
+    with pytest.raises(ValueError, match="runtime in"):
+        read_answer(answer)
 
 
 @given(st.binary(max_size=200))

@@ -89,7 +89,9 @@ def faulty(x, case=0):
     if fault == "hogs":
         hog(how % 2)
     time.sleep({sleep_s})
-    while case >= {held} and not os.path.exists(FOLDER + "/go"):
+    with open(FOLDER + "/runs") as runs:
+        begun = len(runs.readlines())
+    while begun > {held} and not os.path.exists(FOLDER + "/go"):
         time.sleep(0.05)
     M, N = x.shape
     out = nl.ndarray((M, N), dtype=x.dtype, buffer=nl.shared_hbm)
@@ -144,7 +146,7 @@ def write_faulty(
         configs: A fifth of them hangs, a twentieth crashes, a twentieth hogs memory.
         sleep_s: What a healthy one takes at least.
         healthy: Whether all are.
-        held: Healthy ones from this on wait until there is a file "go".
+        held: Once so many have begun, the healthy ones wait for a file "go".
     """
     (folder / "beats").mkdir()
     (folder / "runs").touch()

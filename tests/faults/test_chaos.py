@@ -63,7 +63,8 @@ def is_right(trial: Trial) -> bool:
         HEALTHY: trial.status == Status.CORRECT,
         HANGS: trial.status == Status.TIMEOUT and "took longer than 2 s" in trial.reason,
         CRASHES: broke and any(name in trial.reason for name in SIGNALS),
-        # A machine with much else to do may take longer to fill the memory than the deadline.
+        # A machine with much else to do may take longer to fill the memory than the deadline; how
+        # many of them is counted.
         HOGS: (broke and "memory" in trial.reason.lower()) or trial.status == Status.TIMEOUT,
     }[fault]
 
@@ -114,7 +115,8 @@ def test_a_job_survives_whatever_happens_to_it(
     assert [trial.number for trial in trials] == list(range(configs))
     wrong = [(t.config, t.status, t.reason) for t in trials if not is_right(t)]
     assert wrong == []
-    assert any("memory" in trial.reason.lower() for trial in trials)
+    hogs = [trial for trial in trials if fault_of(case_of(trial)) == HOGS]
+    assert 2 * sum("memory" in trial.reason.lower() for trial in hogs) >= len(hogs)
     killed = sum(trial.reason.startswith(KILLED) for trial in trials)
     shots = sum(record_faults[f"{kind} killed"] for kind in ("actor", "guard", "child"))
     assert 3 * killed <= shots

@@ -112,7 +112,7 @@ def test_nodes_come_and_go_during_a_job(
     assert {trial.status for trial in trials} == {Status.CORRECT}
     ran = runs_of(tmp_path)
     assert set(ran) == {"first", "second", "third", "fourth"}
-    assert ran["third"] == lost
+    assert ran["third"] <= lost + 4  # what its worker had been given already
     assert sum(ran.values()) <= CONFIGS + WORKERS
     until = time.monotonic() + 8
     while (left := actors()) and time.monotonic() < until:

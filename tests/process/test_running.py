@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -78,3 +79,34 @@ def test_a_program_ends_with_the_process_that_started_it(tmp_path: Path) -> None
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     assert gone(int(mark.read_text()))
+
+
+def test_a_program_of_a_guard_that_is_killed_is_ended(tmp_path: Path) -> None:
+    seconds = f"95{os.getpid()}"
+
+    def kill_guard() -> None:
+        while not (found := running(seconds)):
+            time.sleep(0.02)
+        guard = int(Path(f"/proc/{found[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(guard, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_guard)
+    killer.start()
+    command = ["sleep", seconds]
+    assert run(command, deadline_s=60, folder=tmp_path).ended == "signal"
+    killer.join()
+    assert running(seconds) == []
+
+
+def test_a_large_environment_is_handed_on(tmp_path: Path) -> None:
+    many = {f"MODULE_{i}": "x" * 10_000 for i in range(60)}
+    environment = {"PATH": os.environ["PATH"], **many}
+    done = run(
+        ["sh", "-c", "echo ${#MODULE_59}"], deadline_s=30, folder=tmp_path, environment=environment
+    )
+    assert done.stdout == "10000\n"
+
+
+def test_signals_mean_to_a_program_what_they_mean_in_a_shell(tmp_path: Path) -> None:
+    ignored = sh("grep SigIgn /proc/self/status", tmp_path).stdout.split()[1]
+    assert int(ignored, 16) & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)) == 0

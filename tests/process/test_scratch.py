@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -48,3 +49,22 @@ def test_a_link_with_such_a_name_is_left_alone(
     (folder / "nki-tuner-link").symlink_to(precious)
     Scratch().close()
     assert (precious / "owner.lock").exists()
+
+
+def test_folders_that_are_made_at_the_same_time_stay(folder: Path) -> None:
+    """A sweep finds a folder held or not at all."""
+
+    def make_many() -> None:
+        for _ in range(150):
+            scratch = Scratch()
+            if not scratch.path.is_dir():
+                os._exit(1)
+            scratch.close()
+        os._exit(0)
+
+    makers = []
+    for _ in range(4):
+        makers.append(os.fork())
+        if makers[-1] == 0:
+            make_many()
+    assert [os.waitpid(maker, 0)[1] for maker in makers] == [0] * 4

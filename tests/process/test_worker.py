@@ -103,6 +103,19 @@ def test_a_child_that_dies_is_told_and_replaced(
     assert answered(shared)[0] == "P"
 
 
+def test_a_child_that_closes_its_connection_is_ended_at_once(shared: Worker) -> None:
+    began = time.monotonic()
+    assert failed(shared, "deaf").kind == "exit"
+    assert time.monotonic() - began < 8
+    assert answered(shared)[0] == "P"
+
+
+def test_a_child_forgets_problems_rather_than_growing(shared: Worker) -> None:
+    for number in range(20):
+        assert answered(shared, str(number).encode())[0] == str(number)
+    assert answered(shared, b"0")[0] == "0"
+
+
 def test_last_words_are_kept_and_those_of_others_are_not(shared: Worker) -> None:
     assert failed(shared, "exits").said == "last words\n"
     assert failed(shared, "crashes").said == ""

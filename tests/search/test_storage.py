@@ -120,6 +120,7 @@ def test_two_may_make_the_tables_at_once(database: str) -> None:
     assert failures == []
 
 
+@pytest.mark.usefixtures("postgres")  # else it is skipped
 def test_a_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "RETRY_S", 0.1)
     server = Server()

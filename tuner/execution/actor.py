@@ -61,7 +61,10 @@ def start_actor(resources: Mapping[str, float]) -> Any:
         def load(self, key: bytes, problem: bytes) -> Any:
             """Learns a problem; returns the failure of a child to load it, or None."""
             self.problems[key] = problem
-            return self.worker.load(problem)
+            failure = self.worker.load(problem)
+            if failure is not None and failure.kind == "start":
+                raise ChildProcessError(failure.said)
+            return failure
 
         def run(
             self,
@@ -70,11 +73,17 @@ def start_actor(resources: Mapping[str, float]) -> Any:
             deadlines: dict[str, float],
         ) -> list[Any]:
             """Returns the answer to each candidate of a problem, or the failure to answer it."""
-            problem = self.problems[key]
-            return [
-                self.worker.answer(problem, number, candidate, deadlines)
-                for number, candidate in candidates
-            ]
+            from tuner.process import Failure
+
+            problem, answers = self.problems[key], []
+            for number, candidate in candidates:
+                answer = self.worker.answer(problem, number, candidate, deadlines)
+                if (
+                    isinstance(answer, Failure) and answer.kind == "start"
+                ):  # this machine is to blame
+                    raise ChildProcessError(answer.said)
+                answers.append(answer)
+            return answers
 
     cpus = 0 if resources else 1
     return Evaluator.options(num_cpus=cpus, resources=dict(resources)).remote()  # type: ignore[attr-defined]

@@ -10,16 +10,17 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from tuner.backends import Candidate, Measurement, Problem, Status, make_backend
-from tuner.execution.outcomes import from_outside, told, verdict
-from tuner.execution.pool import Call, Kind
+from tuner.execution.calls import Call, Kind
+from tuner.execution.outcomes import from_outside, hit, told, verdict
 from tuner.execution.serving import read_answer
 from tuner.execution.session import LOCAL, Session
-from tuner.process import Failure
+from tuner.process import START, START_S, Failure
 from tuner.process.worker import problem_key
 from tuner.runtime.errors import TunerError
 
@@ -35,7 +36,8 @@ class _Task:
     """A candidate on its way through the stages.
 
     Attributes:
-        deaths: Workers that died while they had begun with it, or lacked what it needs.
+        deaths: Workers that died with it, having begun with it or with one sent along, or lacked
+            what it needs.
         made: What its earlier stages brought.
     """
 
@@ -64,6 +66,8 @@ class RayExecutor:
         session: Ray and its workers as several executors use them, even at the same time: then
             `workers`, `address` and `memory_bytes` are those of the session.
         service: What answers candidates in the children: a module, or the path of a file.
+        stopped: Asked while the first worker starts, which may take minutes: whether to give up.
+            There is nothing to do with the executor then but to close it.
 
     Raises:
         TunerError: Ray cannot be reached, or a worker runs other code than this process, or the
@@ -80,6 +84,7 @@ class RayExecutor:
         memory_bytes: int | None = None,
         session: Session | None = None,
         service: str = SERVICE,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         capabilities = make_backend(problem).capabilities()
         self._batch, self._kind = capabilities.batch, capabilities.kind
@@ -95,6 +100,7 @@ class RayExecutor:
         self._in_flight = 0
         self._to_load, self._loaded = True, False
         self._refused: Failure | None = None
+        self._load_deaths = 0
         self.running = 0
         self._shared = session is not None
         self._session = session or Session(
@@ -104,9 +110,13 @@ class RayExecutor:
         self._size = self._session.workers
         try:
             self._pool.join(self, list(dict.fromkeys(self._kinds)))
-            self._pool.wait(lambda: self._loaded)
-            if self._refused is not None:
-                raise TunerError(self._refused.said or told(self._refused, self._deadlines))
+            self._pool.wait(self, lambda: self._loaded or stopped())
+            refused = self._refused
+            if refused is not None and refused.kind == "problem":
+                raise TunerError(refused.said)
+            if refused is not None:
+                limits = {**self._deadlines, START: START_S}
+                raise TunerError(f"{problem.kernel.file}: at its loading: {told(refused, limits)}")
         except BaseException:
             self.close()
             raise
@@ -128,7 +138,7 @@ class RayExecutor:
 
     def wait(self, timeout_s: float | None = None) -> list[Measurement]:
         """Hands out what is queued and returns what has come back."""
-        self._pool.wait(lambda: bool(self._ready) or not self._in_flight, timeout_s)
+        self._pool.wait(self, lambda: bool(self._ready) or not self._in_flight, timeout_s)
         with self._pool.locked():
             done, self._ready = self._ready, []
             self._in_flight -= len(done)
@@ -175,8 +185,11 @@ class RayExecutor:
     def take(self, call: Call, answers: list[bytes | Failure]) -> None:
         """Takes what came of a call, as a client of the pool."""
         if not call.candidates:
-            self._loaded, refused = True, answers[0]
-            self._refused = refused if isinstance(refused, Failure) else None
+            refused = answers[0] if isinstance(answers[0], Failure) else None
+            self._load_deaths += 1
+            if refused is None or not hit(refused) or self._load_deaths > MAX_RETRIES:
+                self._loaded, self._refused = True, refused
+            self._to_load = not self._loaded
             return
         for task, answer in zip(call.tag, answers, strict=True):
             if not isinstance(answer, Failure):

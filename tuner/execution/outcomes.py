@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tuner.backends import Measurement, Status
 from tuner.process import START, Failure
 
-__all__ = ["from_outside", "told", "verdict"]
+__all__ = ["from_outside", "hit", "told", "verdict"]
 
 MAX_SAID = 200
 _FOREIGN_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
@@ -16,8 +16,11 @@ _FOREIGN_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 def from_outside(failure: Failure) -> bool:
     """Whether the candidate is not to blame: somebody killed its worker, or it did not start."""
-    if failure.phase == START:
-        return failure.kind != "problem"
+    return hit(failure) or (failure.phase == START and failure.kind != "problem")
+
+
+def hit(failure: Failure) -> bool:
+    """Whether somebody killed a child or its guard."""
     return failure.kind == "lost" or (failure.kind == "signal" and failure.code in _FOREIGN_SIGNALS)
 
 

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from tuner.execution.actor import start_actor
-from tuner.process import Failure
+from tuner.execution.calls import Call, Client, Kind
 from tuner.process.code import code_hash, package_folder
 from tuner.runtime.errors import TunerError
 
-__all__ = ["Call", "Client", "Kind", "Pool", "first_line"]
+__all__ = ["Pool", "first_line"]
 
 PLACE_S, SLOWLY_S = 120.0, 600.0
 """How long the cluster may take to place the first worker: it may lack what that needs, or be
@@ -31,62 +31,10 @@ START_S = 900.0
 MAX_FAILED_STARTS = 5
 RETRY_STARTS_S = 30.0
 """Workers that fail to start for so long, and so often, with none that runs, are given up."""
-SLACK_S = 150.0
 TURN_S = 0.02
 """How soon a thread notices what another has submitted while it waits for both."""
 
 _log = logging.getLogger("nki_tuner")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a worker is: what its children run, and what its node must have."""
-
-    service: str
-    resources: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Call:
-    """Some work for one worker.
-
-    Attributes:
-        problem: What it is for.
-        key: Names the problem.
-        candidates: Number and content of each; none only loads the problem.
-        deadlines: Seconds by phase of a candidate.
-        tag: Whatever the client wants to know it by.
-    """
-
-    problem: bytes
-    key: bytes
-    candidates: list[tuple[int, bytes]]
-    deadlines: Mapping[str, float]
-    tag: Any = None
-
-    @property
-    def longest_s(self) -> float:
-        """Seconds after which the worker itself must have broken down."""
-        each_s = sum(self.deadlines.values()) + 2 * self.deadlines[""]
-        return len(self.candidates) * each_s + SLACK_S
-
-
-class Client(Protocol):
-    """Who has work for the pool; all of this happens under the pool's lock."""
-
-    running: int
-    """Calls that workers have of it."""
-
-    def next_call(self, kind: Kind, free: int, busy: bool) -> Call | None:
-        """Takes the next call for a worker of a kind, of which so many are free, or so many busy
-        with one call only.
-        """
-
-    def take(self, call: Call, answers: list[bytes | Failure]) -> None:
-        """Learns what came of a call."""
-
-    def lose(self, call: Call, begun: bool, why: str) -> None:
-        """Learns that the worker is gone that had a call, and whether it had begun with it."""
 
 
 @dataclass(eq=False)
@@ -116,25 +64,25 @@ class Pool:
     Args:
         workers: Of each kind, as far as the cluster has room.
         memory_bytes: What a child may have; None for half of its machine.
-
-    Attributes:
-        nodes: Ids of the nodes on which workers were placed so far.
     """
 
     def __init__(self, workers: int, memory_bytes: int | None = None) -> None:
         self._size, self._memory_bytes = workers, memory_bytes
         self._workers: list[_Worker] = []
-        self._clients: list[Client] = []
+        self._clients: dict[Client, list[Kind]] = {}
+        self._broken: dict[Kind, str] = {}  # why there are no workers of a kind
+        self._closed = False
         self._condition = threading.Condition(threading.RLock())
         self._pumping = False
         self._failed_starts, self._failing_since = 0, 0.0
         self._opened: dict[Kind, float] = {}  # when it was opened, or had a worker somewhere
-        self.nodes: set[str] = set()
 
     def join(self, client: Client, kinds: list[Kind]) -> None:
         """Takes a client, and has workers of the kinds that it needs."""
         with self._condition:
-            self._clients.append(client)
+            if self._closed:
+                raise TunerError("its session of Ray has ended")
+            self._clients[client] = kinds
             for kind in kinds:
                 if kind not in self._opened:
                     self._opened[kind] = time.monotonic()
@@ -145,7 +93,7 @@ class Pool:
         with self._condition:
             if client not in self._clients:
                 return
-            self._clients.remove(client)
+            del self._clients[client]
             for worker in list(self._workers):
                 if any(mine is client for mine, _, _ in worker.calls):
                     worker.calls = deque(c for c in worker.calls if c[0] is not client)
@@ -157,6 +105,7 @@ class Pool:
         with self._condition:
             workers, self._workers = self._workers, []
             self._opened.clear()
+            self._closed = True
             for worker in workers:
                 _kill(worker.actor)
 
@@ -166,15 +115,18 @@ class Pool:
         with self._condition:
             yield
 
-    def wait(self, done: Callable[[], bool], timeout_s: float | None = None) -> None:
+    def wait(
+        self, client: Client, done: Callable[[], bool], timeout_s: float | None = None
+    ) -> None:
         """Works until `done`, which is asked under the lock, or the time is over.
 
         Raises:
-            TunerError: No worker can be started.
+            TunerError: No worker of a kind that the client needs can be started.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._condition:
             while not done():
+                self._check(client)
                 left = 1.0 if until is None else until - time.monotonic()
                 if not self._pumping:
                     self._pump(max(left, 0.0))
@@ -182,6 +134,13 @@ class Pool:
                     self._condition.wait(max(min(left, 1.0), 0.0))
                 if until is not None and time.monotonic() >= until:
                     return
+
+    def _check(self, client: Client) -> None:
+        if self._closed:
+            raise TunerError("its session of Ray has ended")
+        for kind in self._clients.get(client, ()):
+            if kind in self._broken:
+                raise TunerError(self._broken[kind])
 
     def _pump(self, left_s: float) -> None:
         """Hands out calls, waits for the first to come back, and takes all that have."""
@@ -261,7 +220,6 @@ class Pool:
             self._replace(worker, _why(error))
             return
         if worker.placing is not None:
-            self.nodes.add(answer)
             worker.placing, worker.since = None, time.monotonic()
             return
         if worker.starting is not None:
@@ -282,7 +240,7 @@ class Pool:
         alive = any(worker.kind == kind and worker.starting is None for worker in self._workers)
         for_long = now - self._failing_since > RETRY_STARTS_S
         if self._failed_starts >= MAX_FAILED_STARTS and for_long and not alive:
-            raise TunerError(f"Ray workers do not start: {why}")
+            self._broken[kind] = f"Ray workers do not start: {why}"
 
     def _greet(self, worker: _Worker, folder: str, their_hash: str, why: str) -> None:
         """Takes a worker that has started; one that runs other code is left out."""
@@ -302,7 +260,7 @@ class Pool:
         if any(each.kind == worker.kind for each in self._workers):
             _log.warning("%s", wrong)  # the others go on without it
         else:
-            raise TunerError(wrong)
+            self._broken[worker.kind] = wrong
 
     def _check_deadlines(self) -> None:
         """Replaces workers that are stuck themselves: their children have deadlines of their
@@ -316,13 +274,16 @@ class Pool:
             if starts and now - worker.since > START_S:
                 self._count_failed_start(worker.kind, f"not ready within {START_S:g} s")
                 self._replace(worker, "")
+        wanted = {kind for kinds in self._clients.values() for kind in kinds}
         for kind, opened in self._opened.items():
-            if any(w.kind == kind and w.placing is None for w in self._workers):
+            if kind not in wanted or any(
+                w.kind == kind and w.placing is None for w in self._workers
+            ):
                 self._opened[kind] = now
             elif now - opened > PLACE_S:
                 needs = dict(kind.resources) or {"CPU": 1.0}
                 if now - opened > SLOWLY_S or not _has(needs):
-                    raise TunerError(
+                    self._broken[kind] = (
                         f"no Ray worker found room within {now - opened:.0f} s: each needs {needs} "
                         "of the cluster"
                     )

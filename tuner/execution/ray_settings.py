@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "listen_to_others",
     "private_settings",
     "sigterm_kept",
+    "silenced",
 ]
 
 LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -106,3 +107,14 @@ def sigterm_kept() -> Iterator[None]:
     finally:
         if mine and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def silenced() -> Callable[[], None]:
+    """Keeps Ray from saying on standard output, among a command's own lines, which workers died;
+    returns what undoes that.
+    """
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    return lambda: setattr(worker, "print_to_stdstream", before)

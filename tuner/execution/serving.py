@@ -7,6 +7,7 @@ so it is data: MessagePack, checked by whoever reads it.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import pickle
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from tuner.backends import Measurement, Problem, evaluate, load_backend
+from tuner.backends import Measurement, Problem, Status, evaluate, load_backend
 
 __all__ = ["load", "read_answer", "warm", "write_answer"]
 
@@ -37,6 +38,10 @@ def _first_alone(path: Path) -> Iterator[None]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError:  # then each for itself
+        yield
+        return
+    if os.fstat(handle).st_uid != os.getuid():  # somebody else could hold it for ever
+        os.close(handle)
         yield
         return
     try:
@@ -75,7 +80,13 @@ def read_answer(answer: bytes) -> Measurement:
     Raises:
         ValueError: It is none.
     """
-    return msgspec.msgpack.decode(answer, type=Measurement)
+    found = msgspec.msgpack.decode(answer, type=Measurement)
+    latency_us = found.latency_us
+    if latency_us is not None:
+        timed = math.isfinite(latency_us) and latency_us > 0
+        if not timed or found.status != Status.CORRECT:
+            raise ValueError(f"{found.status} in {latency_us} us")
+    return found
 
 
 def _plain(value: object) -> object:

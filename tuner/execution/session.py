@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from tuner.execution.pool import Pool, first_line
@@ -16,6 +17,7 @@ from tuner.execution.ray_settings import (
     listen_to_others,
     private_settings,
     sigterm_kept,
+    silenced,
 )
 from tuner.process import Reaper, Scratch
 from tuner.runtime.errors import TunerError
@@ -57,6 +59,7 @@ class Session:
         resources: Mapping[str, float] | None = None,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # no Ray starts by itself
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._lent: dict[str, str | None] = {}
         if address == LOCAL and not _is_running():
@@ -69,19 +72,27 @@ class Session:
         if not self._owned:
             return
         _check_listening(address)
-        # Ray says on standard output, among a command's own lines, which workers died.
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
-        self._scratch = Scratch()
-        self._reaper = Reaper(self._scratch.path)
+        self._held = ExitStack()
         try:
+            self._hold()
             with sigterm_kept():
                 self._start(address, resources or {})
         except Exception as error:  # Ray raises bare ones too, when a node is slow to start
-            self._clean()
+            self._held.close()
             raise TunerError(
                 f"cannot reach Ray at {address!r}: {first_line(error)} "
                 "(a cluster that wants a token needs RAY_AUTH_MODE=token here)"
             ) from None
+
+    def _hold(self) -> None:
+        """Takes what is given back when the session ends."""
+        self._held.callback(listen_to_others, True)
+        self._held.callback(lend, self._lent)
+        self._scratch = Scratch()
+        self._held.callback(self._scratch.close)
+        self._reaper = Reaper(self._scratch.path)
+        self._held.callback(self._reaper.close)
+        self._held.callback(silenced())
 
     def _start(self, address: str, resources: Mapping[str, float]) -> None:
         import ray
@@ -120,14 +131,8 @@ class Session:
         self.pool.close()
         if self._owned:
             ray.shutdown()
-            self._clean()
+            self._held.close()
             self._owned = False
-
-    def _clean(self) -> None:
-        self._reaper.close()
-        self._scratch.close()
-        lend(self._lent)
-        listen_to_others(True)
 
 
 def _is_running() -> bool:

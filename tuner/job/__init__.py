@@ -6,9 +6,9 @@ from tuner.job.outcome import Outcome, Progress
 from tuner.job.preparing import Prepared, prepare
 from tuner.job.recording import MAX_CONFIGS, Recorded, record
 from tuner.job.replaying import Replay, replay
-from tuner.job.run import tune
 from tuner.job.settings import SERIAL, VERIFY, Job
 from tuner.job.staleness import Checked, Stale, check
+from tuner.job.tuning import tune
 
 __all__ = [
     "MAX_CONFIGS",

@@ -15,8 +15,8 @@ from tuner.backends.recording import Recording, read_recording
 from tuner.database import Store, StudyInfo, Trial
 from tuner.job.outcome import Outcome, Progress
 from tuner.job.preparing import Prepared, noise_options, repeat_settings
-from tuner.job.run import tune
 from tuner.job.settings import SERIAL, Job, other_options
+from tuner.job.tuning import tune
 from tuner.kernel import KernelSource
 from tuner.runtime.errors import TunerError
 from tuner.space import Workload

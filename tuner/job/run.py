@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tuner.backends import (
-    REPLAY,
     Candidate,
     Measurement,
     Problem,
@@ -19,110 +17,35 @@ from tuner.backends import (
     Status,
     make_backend,
 )
-from tuner.database import ASKED, Store, Study, Trial, database_path, locked
+from tuner.database import ASKED, Store, Study, Trial, database_path
 from tuner.execution import Executor, RayExecutor, SerialExecutor, Session
 from tuner.job.finals import finalists, outcomes, remeasure
 from tuner.job.interrupts import interrupts
 from tuner.job.neuron import deadlines
 from tuner.job.outcome import Outcome, Progress
-from tuner.job.preparing import Prepared, prepare
-from tuner.job.prior import MAX_SIMULATED, Prior, find_prior
+from tuner.job.preparing import Prepared
+from tuner.job.prior import MAX_SIMULATED, Prior
 from tuner.job.resuming import DRIVER, find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job
 from tuner.job.shared_search import SharedSearching, without
-from tuner.job.sharing import SHARED, new_driver, opened, sharing
+from tuner.job.sharing import new_driver, sharing
 from tuner.job.stopping import Stopping, doubt, exhausting_s
 from tuner.job.trials import Trials
 from tuner.job.warm_start import Seed, nearby, seeds_of, settings_of
-from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.rules import Config
 from tuner.search import EXHAUSTIVE, GUIDED, Search
 from tuner.search.shared import SharedStudy
 
-__all__ = ["look_up", "open_session", "run_job", "tune"]
+__all__ = ["ONE_READS", "Run", "open_session"]
 
 POLL_S = 0.25
 
-_ONE_READS = threading.Lock()
+ONE_READS = threading.Lock()
 """Jobs may run in threads, but CPython's `ast.parse` (seen with 3.11) fails in two at a time."""
 
 SEARCHED = "search"
 """Among a trial's host seconds: those of search, of all runs of the study, when it came back."""
-
-
-def tune(
-    kernel: str,
-    shape: str | Mapping[str, int | str],
-    *,
-    progress: Callable[[Progress], None] | None = None,
-    **settings: Any,
-) -> Outcome:
-    """Runs a tuning job: what `nki-tuner tune` does.
-
-    Args:
-        kernel: Name of a bundled search space, or the path of a search space file.
-        shape: Sizes by dim, or their text, e.g. "M=1024,K=4096,N=4096".
-        progress: Called whenever trials come back.
-        **settings: The other attributes of `Job`.
-
-    Returns:
-        What was found; all of it is in the database of the results folder too.
-
-    Raises:
-        TunerError: Anything in the job is wrong, or nothing to resume, or the job is running
-            already.
-    """
-    names = [f.name for f in dataclasses.fields(Job)]
-    for name in settings:
-        if name not in names:
-            raise unknown("setting of a job:", name, names)
-    return run_job(Job(kernel, shape, **settings), progress)
-
-
-def run_job(
-    job: Job,
-    progress: Callable[[Progress], None] | None = None,
-    session: Session | None = None,
-    *,
-    stop: threading.Event | None = None,
-    seeds_from: Callable[[Study], bool] = lambda _: True,
-) -> Outcome:
-    """Runs a tuning job as `tune` does.
-
-    Args:
-        job: The job.
-        progress: Called whenever trials come back.
-        session: Ray and its workers, where several jobs share them.
-        stop: Ends it as Ctrl-C does, where that goes to another thread.
-        seeds_from: Says from which studies a warm start may take configs.
-    """
-    with _ONE_READS:
-        prepared, prior = look_up(job)
-    if job.resume and not database_path(job.results).is_file():
-        raise TunerError(f"nothing to resume: there is no {database_path(job.results)}")
-    name = "-".join(prepared.info.key)
-    with (
-        locked(job.results, name),
-        Store(job.results, create=True, durable=job.backend != REPLAY) as store,
-        opened(prepared) as shared,
-    ):
-        report, interrupted = progress or (lambda _: None), stop or threading.Event()
-        return _Run(prepared, store, report, prior, session, shared, seeds_from, interrupted).run()
-
-
-def look_up(job: Job) -> tuple[Prepared, Prior | None]:
-    """Looks up everything that a job names, and its prior.
-
-    Raises:
-        TunerError: A name, size or file in it is wrong.
-    """
-    prepared = prepare(job)
-    info = prepared.info
-    prior = find_prior(prepared.job.prior, prepared.problem, info.kind, prepared.space)
-    added = {**(prior.settings if prior else {}), **({SHARED: True} if job.storage else {})}
-    info = dataclasses.replace(info, settings={**info.settings, **added})
-    return dataclasses.replace(prepared, info=info), prior
 
 
 def open_session(job: Job, resources: Mapping[str, float]) -> Session:
@@ -132,7 +55,7 @@ def open_session(job: Job, resources: Mapping[str, float]) -> Session:
 
 
 @dataclass
-class _Run:
+class Run:
     """One run of a job: asks, hands out, stores, tells, in that order."""
 
     prepared: Prepared
@@ -179,6 +102,8 @@ class _Run:
                 if self.known:
                     self._report()
                 search = self._search(executor)
+                if self.interrupted.is_set():
+                    self._report()
                 self.stopped = time.monotonic()
                 self._settle_best(executor)
             finally:
@@ -191,8 +116,7 @@ class _Run:
         return self._outcome(search)
 
     def _stop(self) -> None:
-        self.interrupted.set()
-        self._report()
+        self.interrupted.set()  # and no more: this happens amid whatever else is written
 
     def _compute_prior(self) -> None:
         prepared, prior = self.prepared, self.prior
@@ -208,7 +132,7 @@ class _Run:
     def _executor(self, problem: Problem) -> Executor:
         job = self.prepared.job
         if job.ray == SERIAL:
-            with _ONE_READS:
+            with ONE_READS:
                 return SerialExecutor(problem)
         timeout_s, compile_timeout_s = deadlines(job)
         return RayExecutor(
@@ -216,6 +140,7 @@ class _Run:
             timeout_s=timeout_s,
             compile_timeout_s=compile_timeout_s,
             session=self.session,
+            stopped=self.interrupted.is_set,
         )
 
     def _open_session(self) -> Session | None:

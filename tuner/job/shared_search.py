@@ -127,6 +127,8 @@ class SharedSearching:
 
     def _room(self) -> int:
         """Returns how many more configs may be in flight."""
+        if self.stopping.is_late(self.keeper.elapsed_s()):
+            self.stopping.rule = self.stopping.rule or "time"
         left = self.executor.capacity - len(self._flying)
         return 0 if self.stopping.rule else max(left, 0)
 
@@ -189,15 +191,15 @@ class SharedSearching:
             number, config = self.search.ask()
             self._numbers[config_key(config)] = number
             asked.append(config)
-        self._claim(asked)
+        self._claim(asked, self.stopping.trials)
 
     def _take_over(self, left: Sequence[Entry]) -> None:
         """Claims what dead drivers have left."""
         self.shared.release(left)
-        self._claim([entry.config for entry in left])
+        self._claim([entry.config for entry in left], None)  # one for one
 
-    def _claim(self, configs: Sequence[Config]) -> None:
-        entries = {e.key: e for e in self.shared.claim(configs, self.stopping.trials)}
+    def _claim(self, configs: Sequence[Config], limit: int | None) -> None:
+        entries = {e.key: e for e in self.shared.claim(configs, limit)}
         for config in configs:
             entry = entries.get(config_key(config))
             if entry is None:

@@ -3,6 +3,6 @@
 from tuner.process.reaper import Reaper
 from tuner.process.running import Finished, run
 from tuner.process.scratch import Scratch
-from tuner.process.worker import START, Failure, Worker
+from tuner.process.worker import START, START_S, Failure, Worker
 
-__all__ = ["START", "Failure", "Finished", "Reaper", "Scratch", "Worker", "run"]
+__all__ = ["START", "START_S", "Failure", "Finished", "Reaper", "Scratch", "Worker", "run"]

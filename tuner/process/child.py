@@ -83,7 +83,7 @@ def serve(connection: socket.socket, load: Load) -> int:
             if kind == PROBLEM:
                 try:
                     answers[key] = load(content)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     send_message(connection, REFUSED, f"{error}".encode(errors="replace"))
                 else:
                     send_message(connection, LOADED, b"")

@@ -75,12 +75,13 @@ def main(control: int, service: str = "") -> None:
     connection.set_inheritable(False)  # or programs would hold it open
     try:
         answer = child.load_service(service) if service else None
+        guard = _Guard(connection, answer)
     except Exception as error:
         send_order(connection, {"failed": f"{type(error).__name__}: {error}"})
         return
     gc.collect()
     gc.freeze()  # what is there is shared with the children as long as nobody writes to it
-    _Guard(connection, answer).run()
+    guard.run()
 
 
 class _Guard:
@@ -143,8 +144,12 @@ class _Guard:
         self._limit, self._ended_by = order["memory_bytes"], ""
         self._looked, self._look_s = 0.0, SOONEST_S
         folder = self._scratch.path / str(self._count)
-        folder.mkdir()
-        guard, pid = os.getpid(), os.fork()
+        try:
+            folder.mkdir()
+            guard, pid = os.getpid(), os.fork()
+        except OSError as error:
+            send_order(self._control, {"failed": str(error)})
+            raise
         if pid == 0:
             self._become_child(order, fds, folder, guard)
         self._child = pid
@@ -161,7 +166,7 @@ class _Guard:
             os.setpgid(0, 0)
             die_with_parent(guard)
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM):
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
             self._scratch.forget()
             _set_limits(self._limit)
@@ -171,7 +176,7 @@ class _Guard:
             os.dup2(err, 2)
             if self._load is None:
                 os.chdir(order["folder"])
-                os.execvpe(order["command"][0], order["command"], order["environment"])
+                _become(order["command"])
             os.chdir(folder)
             os.environ["TMPDIR"] = str(folder)
             connection = socket.socket(fileno=os.dup(data[0]))
@@ -216,6 +221,13 @@ class _Guard:
         send_order(self._control, {"ended": by, "code": abs(code)})
 
 
+def _become(command: list[str]) -> NoReturn:
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, command[0]) from None
+
+
 def _set_limits(memory_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes is not None:
@@ -225,5 +237,7 @@ def _set_limits(memory_bytes: int | None) -> None:
 
 def _close_all_but(kept: int) -> None:
     """Closes the guard's own files in its copy: who waits for their end must not wait for it."""
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(int(name))

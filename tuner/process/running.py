@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import selectors
 import socket
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from tuner.process.framing import receive_order, send_order
 from tuner.process.guard import command as guard_command
+from tuner.process.trees import end_marked
 
-__all__ = ["Finished", "Tail", "open_guard", "run"]
+__all__ = ["Finished", "Tail", "new_mark", "open_guard", "run"]
 
 TAIL_BYTES = 64 << 10
 START_S = 60.0
@@ -86,15 +88,24 @@ class Tail:
             self.end = -1
 
 
+def new_mark() -> str:
+    """Returns a variable by which a guard's processes are known, as NAME=VALUE."""
+    return f"NKI_TUNER_GUARD={secrets.token_hex(8)}"
+
+
 def open_guard(
-    service: str = "", timeout_s: float = START_S, mark: str = ""
+    service: str = "",
+    timeout_s: float = START_S,
+    mark: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Starts a guard and returns it with the socket that takes orders.
 
     Args:
         service: What answers candidates in its children; empty where they are programs.
         timeout_s: What its start may take.
-        mark: A variable, NAME=VALUE, of its environment and that of its copies.
+        mark: A variable, NAME=VALUE, of its environment and that of its children.
+        environment: The rest of it; None for that of this process, without its secrets.
 
     Raises:
         OSError: It did not start; says why, and its exit code, if that is why, as `errno`.
@@ -105,7 +116,10 @@ def open_guard(
             guard_command(theirs.fileno(), service),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
-            env=_own_environment() | dict([mark.split("=")] if mark else []),
+            env={
+                **(_own_environment() if environment is None else environment),
+                **dict([mark.split("=")] if mark else []),
+            },
             process_group=0,
         )
     ours.settimeout(timeout_s)
@@ -148,10 +162,11 @@ def run(
         memory_bytes: Resident bytes that it and what it starts may have together.
     """
     started = time.monotonic()
+    mark = new_mark()
     tails = (Tail(), Tail())
     out, err = tails
     try:
-        guard, control = open_guard()
+        guard, control = open_guard(mark=mark, environment=environment)
     except OSError as error:
         for tail in tails:
             tail.close()
@@ -161,16 +176,23 @@ def run(
             "do": "spawn",
             "command": [os.fspath(word) for word in command],
             "folder": os.fspath(folder),
-            "environment": _own_environment() if environment is None else dict(environment),
             "memory_bytes": memory_bytes,
         }
         send_order(control, order, (out.other, err.other))
         for tail in tails:
             tail.close_other()
         ended, code = _follow(control, tails, started + deadline_s)
+    except OSError:  # the guard is gone
+        ended, code = "signal", None
     finally:
         control.close()
-        guard.wait()
+        try:
+            guard.wait(2 * SETTLE_S)
+        except subprocess.TimeoutExpired:
+            guard.kill()
+            guard.wait()
+        if guard.returncode:
+            end_marked(mark)  # what a guard that was killed has left
         for tail in tails:
             tail.read()
             tail.close()

@@ -33,8 +33,10 @@ class Scratch:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = os.open(self.path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        new = self.path / f"{OWNER}.new"  # else a sweep could find it before it is held
+        self._lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        new.rename(self.path / OWNER)
         sweep(self.path.parent, self.path)
 
     def forget(self) -> None:
@@ -61,8 +63,11 @@ def _remove_unheld(path: Path) -> None:
     if path.is_symlink() or path.stat().st_uid != os.getuid():
         return
     if not lock.exists():  # one that is just being made has none yet
-        if not any(path.iterdir()) and time.time() - path.stat().st_mtime > UNLOCKED_S:
-            path.rmdir()
+        if (
+            time.time() - path.stat().st_mtime > UNLOCKED_S
+            and not path.name[len(PREFIX) :].isdigit()
+        ):
+            shutil.rmtree(path, ignore_errors=True)
         return
     handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
 import select
 import socket
 import subprocess
@@ -23,16 +22,17 @@ from tuner.process.child import (
     REFUSED,
 )
 from tuner.process.framing import Inbox, receive_order, send_message, send_order
-from tuner.process.running import SETTLE_S, Tail, open_guard
+from tuner.process.running import SETTLE_S, Tail, new_mark, open_guard
 from tuner.process.trees import end_marked
 
-__all__ = ["START", "Failure", "Worker", "problem_key"]
+__all__ = ["START", "START_S", "Failure", "Worker", "problem_key"]
 
 START_S = 120.0
-VARIABLE = "NKI_TUNER_GUARD"
 PRELOAD_S = 900.0
 """What a service imports may have to be compiled first, and others may be before it in that."""
 MAX_PROBLEMS = 8
+GONE_S = 1.0
+"""What lies between the end of a child and word of it, at most."""
 START = "start"
 """Phase before a candidate's first."""
 
@@ -77,7 +77,7 @@ class Worker:
         self._data: socket.socket | None = None
         self._inbox: Inbox | None = None
         self._said: Tail | None = None
-        self._mark = f"{VARIABLE}={secrets.token_hex(8)}"
+        self._mark = new_mark()
         self._loaded: set[bytes] = set()
 
     def answer(
@@ -116,15 +116,14 @@ class Worker:
 
     def load(self, problem: bytes) -> Failure | None:
         """Has a child that knows a problem; returns why there is none."""
+        key = problem_key(problem)
+        if len(self._loaded) >= MAX_PROBLEMS and key not in self._loaded:
+            self._end_child()  # a new one has forgotten them
         failure = self.start()
         if failure is not None:
             return failure
-        key = problem_key(problem)
         if key in self._loaded:
             return None
-        if len(self._loaded) >= MAX_PROBLEMS:  # a new child has forgotten them
-            self._end_child()
-            self._spawn()
         found = self._exchange(PROBLEM, key + problem, LOADED, {"": START_S})
         if isinstance(found, Failure):
             return found
@@ -153,9 +152,9 @@ class Worker:
             send_order(self._control, order, (theirs.fileno(), self._said.other, self._said.other))
         self._said.close_other()
         said, _ = receive_order(self._control)
-        if said is None:
+        if said is None or "spawned" not in said:
             ours.close()
-            raise OSError("its guard ended")
+            raise OSError((said or {}).get("failed", "its guard ended"))
         self._data, self._inbox = ours, Inbox(ours)
 
     def _drop_child(self) -> None:
@@ -181,7 +180,7 @@ class Worker:
             except TimeoutError:
                 return self._late(phase, since)
             except EOFError:
-                return self._ended(phase, since)
+                return self._silent(phase, since)
             if said == wanted:
                 return payload
             if said == BEGINS:
@@ -220,6 +219,18 @@ class Worker:
         if failure.kind == "lost":
             return failure
         return Failure("timeout", phase, took_s, said=failure.said)
+
+    def _silent(self, phase: str, since: float) -> Failure:
+        """Says how a child ended that says no more; one that goes on without a word is ended."""
+        assert self._control is not None
+        if select.select([self._control], [], [], GONE_S)[0]:
+            return self._ended(phase, since)
+        failure = self._end_child(phase, since)
+        if failure.kind != "killed":
+            return failure
+        return Failure(
+            "exit", phase, failure.took_s, 0, "it closed its connection, or said nonsense"
+        )
 
     def _end_child(self, phase: str = START, since: float = 0.0) -> Failure:
         assert self._control is not None

@@ -52,7 +52,8 @@ class Heartbeat:
     def stop(self) -> None:
         """Ends the thread."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     @property
     def drivers(self) -> frozenset[str]:

@@ -20,8 +20,9 @@ from tuner.database import ASKED, Store, best_trial, locked
 from tuner.execution import SerialExecutor
 from tuner.execution.actor import start_actor
 from tuner.job import BatchProgress, Outcome, batch
-from tuner.job.run import run_job
+from tuner.job.tuning import run_job
 from tuner.runtime import load
+from tuner.runtime.errors import TunerError
 
 JOBS = """\
 [defaults]
@@ -259,10 +260,8 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_results(jobs: Path, tmp_pa
 
 def trials(results: Path) -> int:
     """Trials that are committed."""
-    if not (results / "local" / "nki-tuner.sqlite3").is_file():
-        return 0
-    with Store(results) as store:
-        try:
+    try:
+        with Store(results) as store:
             return sum(len(store.trials(study.id)) for study in store.studies())
-        except Exception:  # its tables are being made
-            return 0
+    except TunerError:  # there is none yet, or its tables are being made
+        return 0

@@ -43,6 +43,8 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
 def _opened(path: Path) -> BinaryIO:
     try:
         return opened(path)
+    except TunerError as error:
+        raise TunerError(str(error).removeprefix(f"{path}: ")) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise TunerError(str(getattr(error, "strerror", None) or error)) from None
 

@@ -9,8 +9,8 @@ from tuner.backends import make_backend
 from tuner.database import StudyInfo
 from tuner.job.batches.outcome import BatchProgress
 from tuner.job.batches.reading import Listed
-from tuner.job.run import look_up
 from tuner.job.settings import Job
+from tuner.job.tuning import look_up
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Planned", "plan"]

@@ -19,8 +19,9 @@ from tuner.job.batches.planning import Planned
 from tuner.job.interrupts import interrupts
 from tuner.job.outcome import Progress
 from tuner.job.resuming import changes, finished_study, has_study, job_key
-from tuner.job.run import open_session, run_job
+from tuner.job.run import open_session
 from tuner.job.settings import SERIAL
+from tuner.job.tuning import run_job
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Threads"]
