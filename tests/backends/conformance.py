@@ -104,7 +104,7 @@ class KernelConformance(BackendConformance):
         self, backend: Backend, problem: Problem, fault: str, reason: str
     ) -> None:
         result = self.checked(backend, problem, fault=fault)
-        assert result.status == Status.CORRECTNESS
+        assert result.status == Status.CORRECTNESS, result.reason
         assert reason in result.reason
 
     def test_fingerprint_names_the_code(self, backend: Backend, problem: Problem) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from tests.backends.small_kernel import problem, write_kernel
 from tests.cli.console import console
 from tests.execution.conformance import ExecutorConformance, drain
-from tuner.backends import Candidate, Problem, Status
+from tuner.backends import Candidate, Measurement, Problem, Status
 from tuner.execution import Executor, RayExecutor, Session, pool
+from tuner.execution.serving import write_answer
 from tuner.kernel import read_kernel
 from tuner.process.code import package_folder
 from tuner.runtime.errors import TunerError
@@ -240,3 +243,31 @@ class TestSession:
 
 
 _LEAVE_A_MARK = "open('{}', 'a').write('x'); os.kill(os.getpid(), 9)"
+
+
+class NoPool:
+    """What a pool is to an executor that is its own only worker."""
+
+    def join(self, *_: object) -> None: ...
+
+    leave = wait = join
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def test_one_whose_machine_lacked_something_is_tried_again_twice(tmp_path: Path) -> None:
+    session: Any = SimpleNamespace(pool=NoPool(), workers=1)
+    executor = RayExecutor(problem(write_kernel(tmp_path)), session=session)
+    (kind,) = executor._kinds
+    load = executor.next_call(kind, 1, False)
+    assert load is not None
+    executor.take(load, [None])  # type: ignore[list-item]
+    executor.submit(Candidate(3, {"columns": 512}))
+    lacking = Measurement(3, Status.RUNTIME, "measured", reason="no core", again=True)
+    calls = 0
+    while call := executor.next_call(kind, 1, False):
+        executor.take(call, [write_answer(lacking)])
+        calls += 1
+    (result,) = executor.wait()
+    assert (calls, result.status, result.reason) == (3, Status.RUNTIME, "tried 3 times: no core")

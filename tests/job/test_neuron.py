@@ -75,6 +75,9 @@ def test_the_phases_have_room_for_all_programs_of_the_backend() -> None:
     many = Job("matmul", SHAPE, backend="neuron", timeout_s=90.0, compile_timeout_s=60.0)
     assert deadlines(many)[0] > many.repeats * 90.0
     assert neuron_options(many)["compile_timeout_s"] == 60.0
+    beta1 = Job("matmul", SHAPE, backend="neuron", timing="beta1", repeats=20)
+    assert deadlines(beta1)[0] > 20 * 600.0  # each sample compiles
+    assert deadlines(dataclasses.replace(beta1, timing="nrtpy"))[0] < 20 * 600.0
 
 
 @pytest.mark.parametrize("name", ["trn1", "trn3"])

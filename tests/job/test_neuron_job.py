@@ -54,22 +54,25 @@ def test_wrong_configs_are_found_on_the_device(tmp_path: Path, fake: Fake) -> No
 def test_an_interrupted_job_goes_on(tmp_path: Path, fake: Fake) -> None:
     space = write_space(tmp_path)
     run(space, tmp_path, fake, trials=2)
-    compiled = len(fake.log())
     outcome = run(space, tmp_path, fake, trials=4, resume=True)
     assert (outcome.trials, outcome.measured) == (4, 2)
-    assert len(fake.log()) > compiled
+    compiled = [line for line in fake.log() if "columns" in line]
+    assert len(compiled) == len(set(compiled)) >= 4  # the checks are of smaller tensors
 
 
 @pytest.mark.slow
 def test_a_job_on_ray_compiles_and_times_in_different_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = machine(tmp_path / "sdk", monkeypatch, private=True)
+    fake = machine(tmp_path / "sdk", monkeypatch, private=True, cores=4)
     tools = fake.folder / "neuron" / "bin"  # where workers find them: they know no fake
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("NEURON_RT_VISIBLE_CORES", "2-3")
     outcome = run(write_space(tmp_path), tmp_path, fake, ray="local", workers=2, trials=6)
     assert (outcome.trials, outcome.failures) == (6, {})
     assert outcome.best is not None
     assert outcome.best.verified
     assert outcome.best.figures["compiled_by"] == "framework"
-    assert {line for line in fake.log() if line.startswith("runs")} == {"runs on 0", "runs on 1"}
+    ran = {line for line in fake.log() if line.startswith("runs")}
+    assert "runs on 2" in ran  # the first one that is free
+    assert ran <= {"runs on 2", "runs on 3"}

@@ -141,11 +141,13 @@ class Measurement:
             samples their median.
         reason: Why it failed, in one line.
         figures: What else the backend says: busy times, bytes, memory; of repeated samples
-            `samples`, `spread_us` and `ci_us` as in `Summary`.
+            `samples`, `spread_us` and `ci_us` as in `Summary`, all `samples_us`, and what the
+            backend says alike of each.
         verified: Whether its numbers were checked and right.
         host_s: Wall-clock seconds of the worker by phase.
         artifact: Of a candidate whose stage was "compile": what its stage "time" needs. It is
             `correct` then, without a time.
+        again: Whether another try may end otherwise: its machine lacked something.
     """
 
     number: int
@@ -157,14 +159,21 @@ class Measurement:
     verified: bool = False
     host_s: Mapping[str, float] = field(default_factory=dict)
     artifact: bytes | None = None
+    again: bool = False
 
 
 class CandidateError(Exception):
-    """Raised by a backend that knows how a candidate ends, whatever it was doing with it."""
+    """Raised by a backend that knows how a candidate ends, whatever it was doing with it.
 
-    def __init__(self, status: Status, reason: str) -> None:
+    Args:
+        status: How it ends.
+        reason: Why, in one line.
+        again: Whether that is not the candidate's fault, and another try may end otherwise.
+    """
+
+    def __init__(self, status: Status, reason: str, again: bool = False) -> None:
         super().__init__(reason)
-        self.status = status
+        self.status, self.again = status, again
 
 
 @dataclass(frozen=True)
@@ -264,10 +273,12 @@ def evaluate(
         _lap(host_s, phase, clock)
     except (Exception, SystemExit) as error:
         _lap(host_s, phase, clock)
-        status = Status.COMPILE if phase == "compile" else Status.RUNTIME
+        status, again = Status.COMPILE if phase == "compile" else Status.RUNTIME, False
         if isinstance(error, CandidateError):
-            status = error.status
-        return Measurement(candidate.number, status, kind, reason=_reason(error), host_s=host_s)
+            status, again = error.status, error.again
+        return Measurement(
+            candidate.number, status, kind, reason=_reason(error), host_s=host_s, again=again
+        )
     bound_us = figures.get("bound_us")
     told = f"not timed: takes at least {bound_us:.1f} us, which is not the best" if bound_us else ""
     return Measurement(
@@ -294,11 +305,13 @@ def _sampled(
         return latency_us, figures
     samples = [latency_us]
     while not rule.enough(samples):
-        latency_us, _ = backend.measure(artifact)
+        latency_us, further = backend.measure(artifact)
         assert latency_us is not None  # an artifact is hopeless from the start or never
         samples.append(latency_us)
+        # What is of one sample alone, e.g. its percentiles, does not belong to their median.
+        figures = {n: v for n, v in figures.items() if n in further and further[n] == v}
     told = summarize(samples)
-    return told.median_us, {**figures, **told.figures()}
+    return told.median_us, {**figures, **told.figures(), "samples_us": samples}
 
 
 def _lap(host_s: dict[str, float], phase: str, since: float) -> float:

@@ -43,8 +43,17 @@ def load_module(folder: str, job: dict[str, Any]) -> Any:
     return module
 
 
-def dtype_named(name: str) -> Any:
-    """Returns a numpy dtype by NKI's name; where ml_dtypes is missing, one of the same size."""
+def dtype_named(name: str, exact: bool = True) -> Any:
+    """Returns a numpy dtype by NKI's name.
+
+    Args:
+        name: E.g. "bfloat16".
+        exact: Whether another one of the same size will not do where ml_dtypes is missing: it will
+            where only the bytes count.
+
+    Raises:
+        ImportError: ml_dtypes is missing.
+    """
     import numpy as np
 
     if name == "tfloat32":
@@ -56,6 +65,9 @@ def dtype_named(name: str) -> Any:
     try:
         import ml_dtypes
     except ImportError:
+        if exact:
+            where = f"in the environment of {sys.executable}"
+            raise ImportError(f"{name} needs the package ml_dtypes {where}") from None
         return np.dtype("uint16" if name == "bfloat16" else "uint8")
     return np.dtype(getattr(ml_dtypes, name))
 
@@ -67,12 +79,12 @@ def zeros(arguments: Sequence[Sequence[Any]]) -> dict[str, Any]:
     return {name: np.zeros(shape, dtype_named(dtype)) for name, shape, dtype in arguments}
 
 
-def load_inputs(folder: str, dtypes: dict[str, str]) -> dict[str, Any]:
-    """Returns the arrays of FOLDER/inputs.npz in their dtypes."""
+def load_inputs(folder: str, dtypes: dict[str, str], exact: bool = True) -> dict[str, Any]:
+    """Returns the arrays of FOLDER/inputs.npz in their dtypes, as `dtype_named` finds them."""
     import numpy as np
 
     with np.load(os.path.join(folder, "inputs.npz"), allow_pickle=False) as raw:
-        return {name: raw[name].view(dtype_named(dtype)) for name, dtype in dtypes.items()}
+        return {name: raw[name].view(dtype_named(d, exact)) for name, d in dtypes.items()}
 
 
 def save_outputs(folder: str, outputs: Sequence[Any], file: str = "outputs.npz") -> list[str]:
@@ -87,23 +99,18 @@ def save_outputs(folder: str, outputs: Sequence[Any], file: str = "outputs.npz")
     return [array.dtype.name for array in arrays]
 
 
-def per_call(durations_ms: Sequence[float], asked: int, cores: int) -> list[float]:
-    """Returns one duration a call, in milliseconds.
+def per_call(durations_ms: Sequence[float], asked: int) -> list[float]:
+    """Returns one duration a call, in milliseconds: the sum of its events.
 
-    A call of a NEFF of several subgraphs leaves several events, one after the other, whose sum is
-    what the call takes. Of a kernel on two physical cores each core leaves its own, at the same
-    time: there the slower one counts.
+    A NEFF of several subgraphs leaves one event for each.
 
     Raises:
         ValueError: The events do not come out even, or there are fewer than calls.
     """
-    events, rest = divmod(len(durations_ms), asked)
-    if not events or rest:
+    each, rest = divmod(len(durations_ms), asked)
+    if not each or rest:
         raise ValueError(f"{len(durations_ms)} durations of {asked} calls")
-    group = cores if events % cores == 0 else 1
-    slowest = [max(durations_ms[i : i + group]) for i in range(0, len(durations_ms), group)]
-    each = events // group
-    return [sum(slowest[i : i + each]) for i in range(0, len(slowest), each)]
+    return [sum(durations_ms[i : i + each]) for i in range(0, len(durations_ms), each)]
 
 
 def spread(durations: Sequence[float]) -> float:

@@ -86,9 +86,14 @@ LINE_EVERY = 0.1
     "--timeout-s",
     default=60.0,
     show_default=True,
-    help="Seconds that each phase of a config may take: compiling, checking, timing.",
+    help="Seconds that each phase of a config may take: compiling, checking, timing; of backend "
+    "neuron each program that runs or times it.",
 )
-@click.option("--compile-timeout-s", type=float, help="Seconds that compiling alone may take.")
+@click.option(
+    "--compile-timeout-s",
+    type=float,
+    help="Seconds that compiling alone may take; default: as --timeout-s, of backend neuron 600.",
+)
 @click.option(
     "--memory-gb", type=float, help="GiB that a worker may have; default: half of its machine's."
 )

@@ -27,6 +27,7 @@ from tuner.runtime.errors import TunerError
 __all__ = ["RayExecutor"]
 
 MAX_RETRIES = 2
+DIED = "the worker died"
 SERVICE = "tuner.execution.serving"
 
 
@@ -35,7 +36,8 @@ class _Task:
     """A candidate on its way through the stages.
 
     Attributes:
-        deaths: Workers that died with it, having begun with it or with one sent along.
+        deaths: Workers that died with it, having begun with it or with one sent along, or lacked
+            what it needs.
         made: What its earlier stages brought.
     """
 
@@ -50,7 +52,7 @@ class RayExecutor:
 
     A candidate that takes too long, crashes or wants too much memory is the only one to suffer: it
     runs in a child of the worker, which is replaced. One whose worker was killed from outside is
-    tried again, at most twice, alone.
+    tried again, at most twice, alone; so is one whose machine lacked what it needed.
 
     Args:
         problem: What the workers load.
@@ -193,7 +195,7 @@ class RayExecutor:
             if not isinstance(answer, Failure):
                 self._take_answer(task, answer)
             elif from_outside(answer):
-                self._try_again(task, told(answer, self._deadlines))
+                self._try_again(task, told(answer, self._deadlines), DIED)
             else:
                 self._finish(
                     task, verdict(task.candidate.number, answer, self._kind, self._deadlines)
@@ -206,16 +208,16 @@ class RayExecutor:
             return
         for task in reversed(call.tag):
             if begun:
-                self._try_again(task, why)
+                self._try_again(task, why, DIED)
             else:
                 self._backlog[task.stage].appendleft(task)
 
-    def _try_again(self, task: _Task, why: str) -> None:
+    def _try_again(self, task: _Task, why: str, what: str) -> None:
         task.deaths += 1
         if task.deaths <= MAX_RETRIES:
             self._backlog[task.stage].appendleft(task)
             return
-        reason = f"the worker died {task.deaths} times: {why}"
+        reason = f"{what} {task.deaths} times: {why}"
         number = task.candidate.number
         self._finish(task, Measurement(number, Status.RUNTIME, self._kind, reason=reason))
 
@@ -229,6 +231,9 @@ class RayExecutor:
         if found.number != number:
             reason = f"its worker answered for candidate {found.number}"
             found = Measurement(number, Status.RUNTIME, self._kind, reason=reason)
+        if found.again:
+            self._try_again(task, found.reason, "tried")
+            return
         if found.status != Status.CORRECT or task.stage == len(self._stages) - 1:
             self._finish(task, found)
             return

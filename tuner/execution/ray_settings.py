@@ -13,7 +13,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["files_in", "lend", "listen_to_others", "private_settings", "sigterm_kept", "silenced"]
+from tuner.backends.neuron.machine.environment import CORES
+from tuner.backends.neuron.machine.leases import parse_cores
+
+__all__ = [
+    "files_in",
+    "lend",
+    "listed_cores",
+    "listen_to_others",
+    "private_settings",
+    "sigterm_kept",
+    "silenced",
+]
 
 LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 MAX_SOCKET_BYTES = 107
@@ -71,6 +82,19 @@ def files_in(scratch: Path) -> str | None:
     folder = scratch / "ray"
     longest = os.fsencode(folder / LONGEST_SOCKET)
     return str(folder) if len(longest) <= MAX_SOCKET_BYTES else None
+
+
+def listed_cores(resources: Mapping[str, float]) -> dict[str, str | None]:
+    """Returns the NeuronCores that the user allows as a list, as Ray takes a range for one core;
+    nothing where none are asked of Ray.
+
+    Raises:
+        TunerError: They are named otherwise.
+    """
+    named = os.environ.get(CORES, "").strip()
+    if not named or "neuron_cores" not in resources:
+        return {}
+    return {CORES: ",".join(str(core) for core in parse_cores(named))}
 
 
 @contextlib.contextmanager

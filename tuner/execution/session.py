@@ -13,6 +13,7 @@ from tuner.execution.pool import Pool, first_line
 from tuner.execution.ray_settings import (
     files_in,
     lend,
+    listed_cores,
     listen_to_others,
     private_settings,
     sigterm_kept,
@@ -27,6 +28,8 @@ LOCAL = "local"
 CONNECT_TIMEOUT_S = 5
 OBJECT_STORE_BYTES = 80 << 20
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+_LEASED = {"RAY_EXPERIMENTAL_NOSET_NEURON_RT_VISIBLE_CORES": "1"}
+"""Every Ray of a machine would give its first worker core 0: leases choose instead."""
 
 
 class Session:
@@ -105,7 +108,8 @@ class Session:
         if address != LOCAL:
             ray.init(address=address, **common)
             return
-        unmarked = lend(self._reaper.mark)
+        common["runtime_env"]["env_vars"] = {**_ENVIRONMENT, **_LEASED}
+        unmarked = lend({**listed_cores(resources), **self._reaper.mark})
         try:
             ray.init(
                 address="local",

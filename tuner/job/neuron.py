@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.backends import NEURON, Problem
 from tuner.backends.neuron.probe import interpreter, probe
-from tuner.backends.neuron.settings import BETA1
+from tuner.backends.neuron.settings import AUTO, BETA1
 from tuner.execution import LOCAL
 from tuner.job.settings import NEURON_OPTIONS, SERIAL, Job
 from tuner.runtime.errors import TunerError
@@ -42,8 +42,11 @@ def deadlines(job: Job) -> tuple[float, float | None]:
     """
     if job.backend != NEURON:
         return job.timeout_s, job.compile_timeout_s
-    compile_s = (job.compile_timeout_s or COMPILE_S) + 2 * job.timeout_s + MARGIN_S
-    return max(compile_s, job.repeats * job.timeout_s + MARGIN_S), compile_s
+    compiling_s = job.compile_timeout_s or COMPILE_S
+    wait_s = compiling_s + job.timeout_s  # for a core, once for compiling and once for running
+    sample_s = 3 * job.timeout_s + (compiling_s if job.timing in (AUTO, BETA1) else 0.0)
+    compile_s = compiling_s + 2 * job.timeout_s + 2 * wait_s + MARGIN_S
+    return max(compile_s, job.repeats * sample_s + wait_s + MARGIN_S), compile_s
 
 
 def pinned(job: Job, problem: Problem) -> Problem:
@@ -57,10 +60,11 @@ def pinned(job: Job, problem: Problem) -> Problem:
         return problem
     if job.lnc > 1 and problem.core.core == GENERATION_2:
         raise TunerError(f"lnc={job.lnc}: the cores of {problem.device} are not paired; expected 1")
-    probed = probe(*(problem.options[name] for name in _PYTHONS))
+    nki, nrtpy, beta1 = (problem.options[name] for name in _PYTHONS)
+    probed = probe(nki, nrtpy, beta1, lnc=job.lnc)
     for package in (probed.nki, probed.neuronx_cc):
         if package is not None and package.is_placeholder and job.timing != BETA1:
             raise TunerError(f"{package}: {package.problem}")
     from tuner.backends.neuron.backend import pinned as with_versions
 
-    return with_versions(problem, here=job.ray in (LOCAL, SERIAL))
+    return with_versions(problem, job.ray in (LOCAL, SERIAL), job.verify == "all")

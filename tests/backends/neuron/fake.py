@@ -54,8 +54,9 @@ class Fake:
         told = {"cores": cores, "generation": GENERATIONS[family]}
         (self.folder / "state" / "device.json").write_text(json.dumps(told))
         (self.folder / "product_name").write_text(f"{family}.48xlarge\n")
-        listed = json.dumps([{"neuron_device": 0, "nc_count": cores}] if cores else [])
-        _script(self.folder / "neuron" / "bin" / "neuron-ls", f"echo '{listed}'")
+        count = f"$(({cores} / ${{NEURON_LOGICAL_NC_CONFIG:-2}}))"
+        listed = f'[{{\\"neuron_device\\": 0, \\"nc_count\\": {count}}}]' if cores else "[]"
+        _script(self.folder / "neuron" / "bin" / "neuron-ls", f'echo "{listed}"')
 
 
 def install(

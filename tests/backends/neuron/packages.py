@@ -56,6 +56,8 @@ def write_machine(
     """Makes this machine, for this process, one of AWS's with so many cores."""
     devices = json.dumps([{"neuron_device": 0, "nc_count": cores}])
     write_program(folder / "neuron" / "bin" / "neuron-ls", f"echo '{devices}'")
+    (folder / "neuron" / "lib").mkdir(exist_ok=True)
+    (folder / "neuron" / "lib" / "libnrt.so.1").touch()
     (folder / "product_name").write_text(f"{product}\n")
     monkeypatch.setattr(probing, "NEURON", folder / "neuron")
     monkeypatch.setattr(probing, "PRODUCT_NAME", folder / "product_name")

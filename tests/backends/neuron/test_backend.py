@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from tests.backends.conformance import CONFIG, KernelConformance
 from tests.backends.neuron.fake import Fake, machine
 from tests.backends.small_kernel import problem as small_problem
 from tuner.backends import Candidate, Problem, Repeats, Stage, Status, evaluate, load_backend
+from tuner.backends.neuron import probe as probing
 from tuner.backends.neuron.backend import NeuronBackend, pinned
 from tuner.backends.neuron.compiling.routes import TIMED_WITH
+from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.settings import Settings
 from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 
@@ -63,6 +67,7 @@ def test_figures_say_how_a_time_came_about(kernel_file: Path, fake: Fake) -> Non
         "runs": 1,
         "iterations": 10,
         "events_per_call": 1,
+        "summed": False,
         "core": 0,
         "compiled_by": "documented",
     }
@@ -72,6 +77,8 @@ def test_each_repeat_is_a_benchmark_of_its_own(kernel_file: Path, fake: Fake) ->
     candidate = Candidate(0, CONFIG, repeats=Repeats(most=3, least=3))
     result = evaluate(load_backend(made(kernel_file, fake)), candidate)
     assert result.figures["samples"] == 3
+    assert result.figures["samples_us"] == [result.latency_us] * 3
+    assert {"metric", "compiled_by", "core"} < set(result.figures)
     assert fake.log().count("benchmarks device") == 3
 
 
@@ -158,24 +165,85 @@ def test_a_machine_without_cores(
         Status.RUNTIME,
         "there is no NeuronCore on this machine",
     )
+    fake.device(2)  # a machine of the cluster: what the driver only compiles, it does not run
+    probing._probe.cache_clear()
+    backend = NeuronBackend(problem)
+    assert (backend.route.name, backend.capabilities().stages) == ("hidden", TWO_STAGES)
+    assert backend.fingerprint()["compiled_by"] == "documented"
 
 
 def test_two_physical_cores(kernel_file: Path, fake: Fake) -> None:
     result = evaluate(load_backend(made(kernel_file, fake, lnc=2)), Candidate(0, CONFIG))
-    assert result.latency_us == pytest.approx(34 * 1.0025)
-    assert (result.figures["events_per_call"], result.figures["iterations"]) == (2, 10)
+    assert result.latency_us == pytest.approx(1.9 * 34 * 1.0025)  # the events of both cores
+    figures = result.figures
+    assert (figures["events_per_call"], figures["summed"], figures["iterations"]) == (2, True, 10)
 
 
-def test_the_parent_imports_nothing_of_aws(kernel_file: Path, fake: Fake) -> None:
-    import subprocess
-    import sys
+def test_the_parent_imports_nothing_of_aws(
+    kernel_file: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nki", "nrtpy"):  # where it could
+        monkeypatch.syspath_prepend(str(fake.folder / name / "site"))
+    problem = pinned(made(kernel_file, fake))
+    result = evaluate(load_backend(problem), Candidate(0, CONFIG, problem.arguments))
+    assert (result.status, result.verified) == (Status.CORRECT, True)
+    names = {name.split(".")[0] for name in sys.modules}
+    assert names & {"nki", "nrtpy", "neuronxcc", "spike", "fake_device"} == set()
 
-    code = (
-        "import sys; from tuner.backends.neuron.backend import NeuronBackend; "
-        "print([m for m in sys.modules if m.split('.')[0] in ('nki','nrtpy','neuronxcc','spike')])"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+
+def test_cores_are_counted_by_lnc(kernel_file: Path, fake: Fake) -> None:
+    counts = [
+        NeuronBackend(made(kernel_file, fake, lnc=lnc)).capabilities().available for lnc in (1, 2)
+    ]
+    assert counts == [{"neuron_cores": 2.0}, {"neuron_cores": 1.0}]
+    alone = NeuronBackend(made(kernel_file, fake, exclusive_hbm=True)).capabilities()
+    assert alone.available == {"neuron_cores": 1.0}  # its neighbour stays idle
+
+
+def test_workers_have_the_variables_of_the_driver(
+    kernel_file: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEURON_NEW_SWITCH", "1")
+    monkeypatch.setenv("NKI_TUNER_SESSION", "x")  # our own
+    problem = pinned(made(kernel_file, fake))
+    monkeypatch.delenv("NEURON_NEW_SWITCH")
+    monkeypatch.setenv("NKI_PRECISE_FP", "0")
+    assert NeuronBackend(problem).fingerprint()["variables"] == {"NEURON_NEW_SWITCH": "1"}
+    found = environment.running(Settings.of(problem.options), "python", "0", None)
+    ours = {n: v for n, v in found.items() if n.startswith(("NEURON_", "NKI_"))}
+    assert ours == {
+        "NEURON_NEW_SWITCH": "1",
+        "NKI_TUNER_SESSION": "x",
+        "NEURON_RT_VISIBLE_CORES": "0",
+        "NEURON_LOGICAL_NC_CONFIG": "1",
+    }
+
+
+def test_nobody_can_check_every_config_without_outputs(
+    kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = machine(tmp_path / "sdk", monkeypatch, nrtpy=None, explorer=True)
+    problem = made(kernel_file, fake)
+    with pytest.raises(TunerError, match=r"^--verify all: .* the winner stays unverified$"):
+        pinned(problem, check_all=True)
+    assert pinned(problem).options["versions"]["explorer"] == "neuron-explorer"
+
+
+def test_float8_is_told_as_int8(
+    kernel_file: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = NeuronBackend(made(kernel_file, fake))
+    tensors = (Argument("x", (128, 64), "float8_e4m3"),)
+    config = {"columns": 64}
+    assert backend._output_dtypes(tensors, config, ["int8"]) == ["float8_e4m3"]
+
+    def fails(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("tuner.backends.neuron.backend.trace", fails)
+    assert backend._output_dtypes(tensors, config, ["int8"]) == ["float8_e4m3"]
+    whole = (Argument("x", (128, 64), "int8"),)
+    assert backend._output_dtypes(whole, config, ["int8", "void16"]) == ["int8", "int8"]
 
 
 def test_an_artifact_is_plain_data(kernel_file: Path, fake: Fake) -> None:

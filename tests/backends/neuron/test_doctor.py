@@ -66,6 +66,20 @@ def test_a_machine_that_has_nothing() -> None:
         ),
         ({"nki": Package("nki", "0.7.0", "a")}, "Neuron versions/supported", "note", "nki 0.7.0"),
         (
+            {"nki": Package("nki", "0.7.0", "a")},
+            "Neuron versions/belong together",
+            "note",
+            "of no release that is known here: nki 0.7.0",
+        ),
+        (
+            {"nrtpy": Package("nrtpy", "2.33.1", "b")},
+            "Neuron timing/nrtpy",
+            MISSING,
+            "2.34 is the first",
+        ),
+        ({"family": "inf1"}, "Neuron timing/nrtpy", MISSING, "inf1, which NKI does not serve"),
+        ({"runtime_library": None}, "Neuron timing/nrtpy", MISSING, "no libnrt in"),
+        (
             {"nrtpy": Package("nrtpy", "2.33.1", "b")},
             "Neuron versions/device times",
             BROKEN,

@@ -13,7 +13,16 @@ import pytest
 from tests.backends.conformance import CONFIG
 from tests.backends.neuron.fake import Fake
 from tests.backends.neuron.test_backend import made
-from tuner.backends import Backend, Candidate, Measurement, Status, evaluate, load_backend
+from tuner.backends import (
+    Backend,
+    Candidate,
+    Measurement,
+    Problem,
+    Status,
+    evaluate,
+    load_backend,
+)
+from tuner.backends.neuron.backend import NeuronBackend
 from tuner.space import Argument
 
 TENSORS = (Argument("x", (128, 64), "float32"),)
@@ -41,7 +50,7 @@ def measured(backend: Backend, fake: Fake, *faults: str) -> Measurement:
         ("assertion", "AssertionError: free size 513 > 512$"),
         ("compile-crash", "compiler crash: killed by SIGSEGV: about to die$"),
         ("compile-exit", "no result of compile$"),
-        ("no-neff", "compiler error: RuntimeError: NRT_INIT: no cores requested$"),
+        ("no-neff", "compiler error: RuntimeError: NRT_INIT: there is no core 65535$"),
     ],
 )
 def test_of_the_compiler(backend: Backend, fake: Fake, fault: str, reason: str) -> None:
@@ -91,7 +100,7 @@ def test_one_compiled_for_another_device(backend: Backend, fake: Fake) -> None:
         fake.device(2)
     assert (result.status, result.reason) == (
         Status.RUNTIME,
-        "NRT_FAILURE(6) on load: compiled for another target than this device",
+        "NRT_FAILURE(6) on load: compiled for another target than this device, or damaged",
     )
 
 
@@ -143,3 +152,36 @@ def test_a_neff_counts_though_the_run_after_it_failed(
     result = measured(backend, fake, "never-hidden", "run-fails")
     assert (result.status, result.reason) == (Status.CORRECT, "")
     assert result.latency_us is not None
+
+
+def test_a_neff_counts_though_its_process_crashed_after_it(kernel_file: Path, fake: Fake) -> None:
+    backend = load_backend(made(kernel_file, fake))
+    assert backend.capabilities().noisy  # all trials are over
+    result = measured(backend, fake, "neff-crash")
+    assert (result.status, result.reason) == (Status.CORRECT, "")
+
+
+def test_a_damaged_neff_is_not_kept(kernel_file: Path, fake: Fake, tmp_path: Path) -> None:
+    backend = load_backend(made(kernel_file, fake, neff_cache=str(tmp_path / "neffs")))
+    assert backend.capabilities().noisy  # all trials are over
+    for tensors in (None, TENSORS):  # found when it is timed, and when it is checked
+        fake.faults("torn")
+        candidate = Candidate(0, {"columns": 64}, tensors, timed=tensors is None)
+        failed = evaluate(backend, candidate)
+        assert failed.status == Status.RUNTIME
+        assert failed.reason.startswith("NRT_FAILURE(6) on load: ")
+        fake.faults()
+        assert evaluate(backend, candidate).status == Status.CORRECT
+
+
+def test_a_core_that_does_not_get_free_is_worth_another_try(kernel_file: Path, fake: Fake) -> None:
+    problem = made(kernel_file, fake)
+    compiled = load_backend(problem).compile(Candidate(0, CONFIG))
+    options = {**problem.options, "route": "hidden", "timeout_s": 0.2, "compile_timeout_s": 0.2}
+    backend = NeuronBackend(Problem(**{**vars(problem), "options": options}))
+    with backend._cores.held(), backend._cores.held():
+        started = time.monotonic()
+        result = evaluate(backend, Candidate(0, CONFIG, stage="time", artifact=compiled))
+    assert time.monotonic() - started >= 0.4
+    assert (result.status, result.again) == (Status.RUNTIME, True)
+    assert result.reason.startswith("no NeuronCore got free within 0.4 s (held: 0 by process ")

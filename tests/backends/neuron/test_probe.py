@@ -63,6 +63,9 @@ def test_placeholders_are_told(tmp_path: Path) -> None:
     write_package(packages, "nkipy", "0.0.2", "nkipy", PLACEHOLDER)
     found = probed(tmp_path, write_python(tmp_path, packages))
     assert [p.name for p in found.placeholders] == ["libneuronxla", "nkipy"]
+    bare, folders = write_python(tmp_path / "bare"), (tmp_path / "neuron", tmp_path / "name")
+    elsewhere = probe(bare, write_python(tmp_path, packages), None, *folders)
+    assert [p.name for p in elsewhere.placeholders] == ["libneuronxla", "nkipy"]
     for package in (found.nki, found.neuronx_cc, found.beta1, *found.placeholders):
         assert package is not None
         assert package.problem.startswith("a placeholder from the public package index; ")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +133,9 @@ def test_the_environment_of_a_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setenv(name, value)
     library = "/opt/aws/neuron/lib/libnrt.so.1"
-    found = environment.compiling("/venv/bin/python", Path("/job"), "trn2", 1, None, library)
+    found = environment.compiling(
+        Settings.of({}), "/venv/bin/python", Path("/job"), "trn2", None, library
+    )
     assert "NKI_SIMULATOR" not in found
     assert "NEURON_RT_VISIBLE_CORES" not in found
     assert "NEURON_RT_NUM_CORES" not in found
@@ -141,14 +145,44 @@ def test_the_environment_of_a_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["NKI_PRECISE_FP"] == "0"
     assert found["LD_LIBRARY_PATH"] == "/opt/aws/neuron/lib:/mine"
     assert found["PATH"] == "/venv/bin:/usr/bin:/opt/aws/neuron/bin"
-    runs = environment.compiling("python", Path("/job"), "trn2", 2, "3", None)
+    runs = environment.compiling(Settings.of({"lnc": 2}), "python", Path("/job"), "trn2", "3", None)
     assert runs["NEURON_RT_VISIBLE_CORES"] == "3"
-    assert environment.running("python", 2, "3", None)["NEURON_LOGICAL_NC_CONFIG"] == "2"
+    assert runs["NEURON_LOGICAL_NC_CONFIG"] == "2"
 
 
 def test_scripts_need_no_new_python() -> None:
     neuron = Path(backend.__file__).parent
-    scripts = [Path(child_tools.__file__), *neuron.rglob("*_child.py")]
-    assert len(scripts) >= 4
+    scripts = [Path(child_tools.__file__), *neuron.parent.rglob("*_child.py")]
+    assert {"oracle_child.py", "probe_child.py"} < {script.name for script in scripts}
     for script in scripts:
         ast.parse(script.read_text(), feature_version=(3, 8))
+
+
+def test_an_old_sdk_is_left_with_beta1() -> None:
+    old = replace(EVERYTHING, nki=None, nrtpy=None, spike=None)
+    assert choose_tool(old, Settings.of({})).name == "beta1"
+    with pytest.raises(TunerError, match="nothing here can time kernels: nki is not installed"):
+        choose_tool(old, Settings.of({"timing": "explorer"}))
+
+
+def test_a_runtime_without_device_times_is_used_on_request_only() -> None:
+    old = replace(EVERYTHING, nrtpy=package("nrtpy", "2.33.10"), spike=None)
+    assert choose_tool(old, Settings.of({})).name == "explorer"
+    assert choose_tool(old, Settings.of({"timing": "nrtpy-host"})).mode == "host"
+    with pytest.raises(TunerError, match=r"2\.34 is the first \(--timing nrtpy-host"):
+        choose_tool(old, Settings.of({"timing": "nrtpy"}))
+
+
+def test_scripts_without_ml_dtypes_take_only_bytes_for_other_dtypes() -> None:
+    code = (
+        "import sys; sys.modules['ml_dtypes'] = None; import child_tools\n"
+        "print(child_tools.dtype_named('bfloat16', exact=False).name)\n"
+        "child_tools.dtype_named('bfloat16')"
+    )
+    folder = Path(child_tools.__file__).parent
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "uint16\n"
+    where = f"in the environment of {sys.executable}"
+    assert ran.stderr.endswith(f"ImportError: bfloat16 needs the package ml_dtypes {where}\n")

@@ -7,6 +7,8 @@ neither the packages nor a device were at hand.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -26,8 +28,15 @@ from tuner.backends.children import dtype_named
 from tuner.backends.neuron.compiling.artifact import Artifact
 from tuner.backends.neuron.compiling.cache import open_cache
 from tuner.backends.neuron.compiling.compiler import Compiler
-from tuner.backends.neuron.compiling.routes import TIMED_WITH, Route, choose_route, stages
-from tuner.backends.neuron.machine import environment
+from tuner.backends.neuron.compiling.routes import (
+    DOCUMENTED,
+    HIDDEN,
+    TIMED_WITH,
+    Route,
+    choose_route,
+    stages,
+)
+from tuner.backends.neuron.failures import REFUSED
 from tuner.backends.neuron.machine.cores import Cores
 from tuner.backends.neuron.probe import Probed, probe
 from tuner.backends.neuron.settings import BETA1, EXPLORER, NRTPY, SPIKE, Settings
@@ -42,6 +51,7 @@ from tuner.space import Argument
 
 __all__ = ["NeuronBackend", "pinned"]
 
+_NO_OUTPUTS = "neuron-explorer gives times, no outputs"
 _TARGETS = {"NeuronCore-v2": "trn1", "NeuronCore-v3": "trn2", "NeuronCore-v4": "trn3"}
 
 
@@ -66,7 +76,8 @@ class NeuronBackend:
     @cached_property
     def _probed(self) -> Probed:
         given = self._settings
-        return probe(given.nki_python, given.nrtpy_python, given.beta1_python)
+        pythons = (given.nki_python, given.nrtpy_python, given.beta1_python)
+        return probe(*pythons, lnc=given.lnc)
 
     @cached_property
     def _tool(self) -> Tool:
@@ -129,15 +140,19 @@ class NeuronBackend:
     @cached_property
     def _checker(self) -> Runtime:
         """What runs kernels for their numbers."""
+        found = self._find_checker()
+        if found is None:
+            raise CandidateError(Status.RUNTIME, f"numbers cannot be checked: {_NO_OUTPUTS}")
+        return found
+
+    def _find_checker(self) -> Runtime | None:
         if isinstance(self._runtime, Runtime):
             return self._runtime
         for name, package in ((NRTPY, self._probed.nrtpy), (SPIKE, self._probed.spike)):
             if package is not None and not package.problem:
                 tool = Tool(name, package.python, package.version, "device")
                 return Runtime(tool, self._settings, self._cores, self._probed.runtime_library)
-        raise CandidateError(
-            Status.RUNTIME, "numbers cannot be checked: neuron-explorer gives times, no outputs"
-        )
+        return None
 
     @cached_property
     def _beta1(self) -> Beta1:
@@ -180,9 +195,22 @@ class NeuronBackend:
         compiled = Artifact.unpacked(artifact)
         if compiled.route == BETA1:
             return self._beta1.time(self._problem, compiled.config)
-        latency_us, figures = self._runtime.time(compiled)
+        with self._forgetting(compiled):
+            latency_us, figures = self._runtime.time(compiled)
         told = {"compile_s": compiled.compile_s, "compiled_by": compiled.route}
         return latency_us, {**figures, **told}
+
+    @contextmanager
+    def _forgetting(self, artifact: Artifact) -> Iterator[None]:
+        """Drops a compiled kernel from the cache that the runtime cannot load: it may be damaged,
+        and whoever asks next compiles it anew.
+        """
+        try:
+            yield
+        except CandidateError as error:
+            if str(error).startswith(REFUSED):
+                self._compiler.forget(self._problem.kernel, artifact)
+            raise
 
     def verify(self, candidate: Candidate) -> Mismatch | None:
         """Runs the kernel on random numbers on a core and compares what it returns with its numpy
@@ -200,7 +228,9 @@ class NeuronBackend:
             self._kernel.attribute(self._problem.reference),
             {**self._problem.variants, **values},
         )
-        outputs = checker.run(self._compiled(arguments, config), values)
+        compiled = self._compiled(arguments, config)
+        with self._forgetting(compiled):
+            outputs = checker.run(compiled, values)
         dtypes = self._output_dtypes(arguments, config, [dtype for dtype, _ in outputs])
         found = [
             array.view(dtype_named(dtype)).astype(np.float32)
@@ -223,7 +253,9 @@ class NeuronBackend:
             ours = []
         if len(ours) == len(told):
             return ours
-        return [arguments[0].dtype if dtype.startswith("void") else dtype for dtype in told]
+        lost = next((a.dtype for a in arguments if a.dtype.startswith("float8")), None)
+        ours = [arguments[0].dtype if dtype.startswith("void") else dtype for dtype in told]
+        return [lost if lost and dtype in ("int8", "uint8") else dtype for dtype in ours]
 
     def fingerprint(self) -> dict[str, Any]:
         """Names the packages, how they compile and time, and the kernel's source."""
@@ -240,7 +272,7 @@ class NeuronBackend:
             "metric": self._tool.metric,
             "warmup": given.warmup,
             "iterations": given.iterations,
-            "variables": environment.recorded(),
+            "variables": dict(given.variables),
             "kernel_hash": self._problem.kernel.kernel_hash,
         }
 
@@ -252,22 +284,28 @@ class NeuronBackend:
             1,
             noisy=True,
             stages=(Stage(resources=TIMED_WITH),) if beta1 else stages(self.route),
-            available={name: float(len(self._cores.visible)) for name in TIMED_WITH},
+            available={name: float(self._cores.at_once) for name in TIMED_WITH},
         )
 
 
-def pinned(problem: Problem, here: bool = True) -> Problem:
+def pinned(problem: Problem, here: bool = True, check_all: bool = False) -> Problem:
     """Returns a problem that says what its driver found installed, which its workers compare with
     what they have.
 
     Args:
         problem: Of the neuron backend.
         here: Whether kernels run on this machine.
+        check_all: Whether the numbers of every config are to be checked.
 
     Raises:
-        TunerError: What compiles or times is missing, or there is no core here.
+        TunerError: What compiles or times is missing, or checks, or there is no core here.
     """
     backend = NeuronBackend(problem)
+    if check_all and backend._tool.name == EXPLORER and backend._find_checker() is None:
+        raise TunerError(
+            f"--verify all: {_NO_OUTPUTS}: install nrtpy or spike, or leave it at --verify best, "
+            "with which the winner stays unverified"
+        )
     versions, route = backend.versions, backend.route
     if here and not backend._cores.visible:
         told = f" ({backend._probed.cores_problem})" if backend._probed.cores_problem else ""
@@ -275,7 +313,14 @@ def pinned(problem: Problem, here: bool = True) -> Problem:
             f"there is no NeuronCore on this machine{told}: name a Ray cluster that has some "
             "(--ray ADDRESS), or use --backend simulator"
         )
-    options = {**problem.options, "versions": versions, "route": route.pipeline}
+    # A machine with cores is not to run what the driver, which may have none, only compiles.
+    only_compiles = route.name == DOCUMENTED and not route.runs
+    options = {
+        **problem.options,
+        "versions": versions,
+        "route": HIDDEN if only_compiles else route.name,
+        "variables": dict(backend._settings.variables),
+    }
     return dataclasses.replace(problem, options=options)
 
 

@@ -9,7 +9,7 @@ from tuner.backends.neuron.placeholders import INDEX, numbers
 from tuner.backends.neuron.probe import Package, Probed
 from tuner.backends.neuron.releases import mixed, sdk_of
 from tuner.backends.neuron.settings import BETA1
-from tuner.backends.neuron.tools import Tool, check_device, tools, usable_nki
+from tuner.backends.neuron.tools import FIRST_DEVICE_TIMES, Tool, check_device, tools
 from tuner.runtime.errors import TunerError
 
 __all__ = ["BROKEN", "MISSING", "NOTE", "OK", "Finding", "neuron_findings", "usable_timings"]
@@ -17,8 +17,6 @@ __all__ = ["BROKEN", "MISSING", "NOTE", "OK", "Finding", "neuron_findings", "usa
 OK, NOTE, MISSING, BROKEN = "ok", "note", "missing", "broken"
 SUPPORTED = ((0, 4), (0, 7))
 """Of nki, the first version that this was written for and the first that it was not."""
-FIRST_DEVICE_TIMES = (2, 34)
-"""Of nrtpy: earlier runtimes record no events to time by."""
 
 _PIP = f"--extra-index-url {INDEX}"
 _MENDS = {
@@ -121,6 +119,9 @@ def _versions(probed: Probed) -> Iterator[Finding]:
     if len(versions) > 1:
         told = mixed(versions)
         mend = "install those of one release in both environments" if told else ""
+        unknown = [f"{name} {v}" for name, v in versions.items() if sdk_of(name, v) is None]
+        if unknown and not told:
+            told = f"of no release that is known here: {', '.join(unknown)}"
         state = NOTE if told else OK
         yield Finding(topic, "belong together", state, told or "of one SDK release", mend)
     if "nki" in versions and not SUPPORTED[0] <= numbers(versions["nki"]) < SUPPORTED[1]:
@@ -141,12 +142,16 @@ def _judged(probed: Probed) -> Iterator[tuple[Tool, str]]:
     """Yields each way to time kernels with why it cannot be used."""
     family = probed.family or "trn2"
     for tool, problem in tools(probed, "device"):
-        why_not = problem or ("" if probed.cores else f"no NeuronCore: {probed.cores_problem}")
+        why_not = problem or _no_machine(probed)
         try:
             if not problem:
-                if tool.name != BETA1:
-                    usable_nki(probed)
                 check_device(probed, tool, "trn1" if family == "inf2" else family)
         except TunerError as error:
             why_not = str(error)
         yield tool, why_not
+
+
+def _no_machine(probed: Probed) -> str:
+    if not probed.cores:
+        return f"no NeuronCore: {probed.cores_problem}"
+    return "" if probed.runtime_library else "no libnrt in /opt/aws/neuron/lib"

@@ -11,7 +11,7 @@ from tuner.backends.children import tail
 from tuner.backends.neuron.probe import signal_name
 from tuner.process import Finished
 
-__all__ = ["COMPILE", "MEASURE", "VERIFY", "failure"]
+__all__ = ["COMPILE", "MEASURE", "REFUSED", "VERIFY", "failure"]
 
 COMPILE, VERIFY, MEASURE = "compile", "verify", "measure"
 GIB = 1 << 30
@@ -21,7 +21,9 @@ _CODE = re.compile(r"\bNCC_[A-Z]+[0-9]+\b")
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(NkiValidationError|AssertionError)\b(?:: *(.*))?")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|Interrupt)\b")
 _RUNTIME = re.compile(r"\b(NRT_[A-Z_]+)\s*\(\s*(\d+)\s*\):?")
-_WRONG_TARGET, _TIMED_OUT = "NRT_FAILURE", "NRT_TIMEOUT"
+REFUSED = "NRT_FAILURE"
+"""What the runtime says of a NEFF that it cannot load."""
+_TIMED_OUT = "NRT_TIMEOUT"
 
 
 def failure(
@@ -31,6 +33,7 @@ def failure(
     *,
     deadline_s: float,
     memory_bytes: int | None,
+    limit: str = "",
 ) -> CandidateError:
     """Returns what a child that failed says of its candidate.
 
@@ -40,10 +43,12 @@ def failure(
         answer: What it left, e.g. {"failed": {"where": "load", "text": "..."}}.
         deadline_s: Seconds that it had.
         memory_bytes: What it was allowed.
+        limit: How to say what it had, where that is made of several limits.
     """
     status = Status.COMPILE if phase == COMPILE else Status.RUNTIME
     if finished.ended == "timeout":
-        return CandidateError(Status.TIMEOUT, f"took longer than {deadline_s:g} s in {phase}")
+        limit = limit or f"{deadline_s:g} s in {phase}"
+        return CandidateError(Status.TIMEOUT, f"took longer than {limit}")
     if finished.ended == "memory":
         most = f"more than {memory_bytes / GIB:.1f} GiB" if memory_bytes else "too much"
         return CandidateError(status, f"memory: {most} in {phase}")
@@ -101,8 +106,8 @@ def _runtime(said: str, where: str) -> CandidateError | None:
     line = next(line for line in said.splitlines() if found[0] in line)
     rest = " ".join(_RUNTIME.sub("", line, count=1).split()).strip(": ")
     reason = f"{code}: {rest[:MAX_LINE]}"
-    if found[1] == _WRONG_TARGET and where == "load":
-        reason = f"{code} on load: compiled for another target than this device"
+    if found[1] == REFUSED and where == "load":
+        reason = f"{code} on load: compiled for another target than this device, or damaged"
     status = Status.TIMEOUT if found[1] == _TIMED_OUT else Status.RUNTIME
     return CandidateError(status, reason)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.backends.neuron import probe_child
+from tuner.backends.neuron.machine import environment
 from tuner.backends.neuron.placeholders import PLACEHOLDER, numbers, placeholder
 from tuner.process import Finished, run
 
@@ -110,6 +111,7 @@ def probe(
     beta1_python: str | None = None,
     neuron: Path | None = None,
     product_name: Path | None = None,
+    lnc: int = 1,
 ) -> Probed:
     """Looks at the machine once a process; takes seconds where packages are installed.
 
@@ -119,6 +121,7 @@ def probe(
         beta1_python: The one with `neuronxcc.nki`; None is that with `nki`.
         neuron: Where AWS's tools are; default `NEURON`, then the PATH.
         product_name: The file that names the instance type; default `PRODUCT_NAME`.
+        lnc: Physical cores of a logical one, by which cores are counted.
     """
     nki = interpreter(nki_python)
     return _probe(
@@ -127,6 +130,7 @@ def probe(
         interpreter(beta1_python) if beta1_python else nki,
         neuron or NEURON,
         product_name or PRODUCT_NAME,
+        lnc,
     )
 
 
@@ -137,10 +141,13 @@ def interpreter(name: str | None) -> str:
 
 
 @cache
-def _probe(nki: str, nrtpy: str, beta1: str, neuron: Path, product_name: Path) -> Probed:
-    listed = {python: _Listed(python) for python in {nki, nrtpy, beta1}}
-    compiler, others = listed[nki], [listed[nki].bare(name) for name in ("libneuronxla", "nkipy")]
-    cores, problem = _cores(neuron)
+def _probe(nki: str, nrtpy: str, beta1: str, neuron: Path, product_name: Path, lnc: int) -> Probed:
+    library = _library(neuron)
+    pythons = dict.fromkeys((nki, nrtpy, beta1))
+    listed = {python: _Listed(python, library=library) for python in pythons}
+    compiler = listed[nki]
+    others = [each.bare(name) for each in listed.values() for name in ("libneuronxla", "nkipy")]
+    cores, problem = _cores(neuron, lnc)
     return Probed(
         nki=compiler.package("nki", "nki", "jit"),
         neuronx_cc=compiler.package("neuronx-cc", "neuronxcc"),
@@ -152,7 +159,7 @@ def _probe(nki: str, nrtpy: str, beta1: str, neuron: Path, product_name: Path) -
         cores=cores,
         cores_problem=problem,
         family=family_of(product_name),
-        runtime_library=_library(neuron),
+        runtime_library=library,
     )
 
 
@@ -172,15 +179,17 @@ def ask(
         attribute: What it must have to be of use.
         deadline_s: Seconds that its import may take.
     """
-    return _Listed(python, (name,)).package(name, module, attribute, deadline_s)
+    return _Listed(python, (name,), _library(NEURON)).package(name, module, attribute, deadline_s)
 
 
 class _Listed:
     """The packages that an interpreter has, by name; nothing is imported for that."""
 
-    def __init__(self, python: str, names: Sequence[str] = NAMES) -> None:
-        self._python = python
-        answer, failed = _child(python, ["versions", *names], DEADLINE_S)
+    def __init__(
+        self, python: str, names: Sequence[str] = NAMES, library: str | None = None
+    ) -> None:
+        self._python, self._library = python, library
+        answer, failed = _child(python, library, ["versions", *names], DEADLINE_S)
         self._versions = answer.get("versions", {})
         self._problem = "" if "versions" in answer else f"cannot be asked: {failed}"
 
@@ -204,7 +213,9 @@ class _Listed:
         bare = self.bare(name)
         if bare is None or bare.problem:
             return bare
-        answer, failed = _child(self._python, ["import", module, attribute], deadline_s)
+        answer, failed = _child(
+            self._python, self._library, ["import", module, attribute], deadline_s
+        )
         error = " ".join(str(answer.get("error", "")).split())
         problem = placeholder(name, bare.version, error)
         if "error" not in answer:
@@ -216,13 +227,20 @@ class _Listed:
         return replace(bare, problem=problem)
 
 
-def _child(python: str, words: list[str], deadline_s: float) -> tuple[dict[str, Any], str]:
+def _child(
+    python: str, library: str | None, words: list[str], deadline_s: float
+) -> tuple[dict[str, Any], str]:
     """Returns the answer of a child of an interpreter, and how it ended where there is none."""
     with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name:
         folder = Path(name)
         script = folder / "probe_child.py"
         shutil.copyfile(probe_child.__file__, script)  # else its neighbours could be imported
-        ended = run([python, str(script), *words], deadline_s=deadline_s, folder=folder)
+        ended = run(
+            [python, str(script), *words],
+            deadline_s=deadline_s,
+            folder=folder,
+            environment=environment.importing(python, library),  # some load libnrt at once
+        )
         answer = _answer(folder / "answer.json")
     ok = (ended.ended, ended.code) == ("exit", 0)
     return answer, "ended without an answer" if ok else _told(ended, deadline_s)
@@ -244,13 +262,18 @@ def family_of(product_name: Path) -> str | None:
     return found[0] if found else None
 
 
-def _cores(neuron: Path) -> tuple[int, str]:
+def _cores(neuron: Path, lnc: int) -> tuple[int, str]:
     """Returns the number of cores, and why there are none."""
     tool = _tool(neuron, "neuron-ls")
     if tool is None:
         return 0, NO_TOOL
     with tempfile.TemporaryDirectory(prefix="nki-tuner-") as folder:
-        ended = run([tool, "--json-output"], deadline_s=TOOL_DEADLINE_S, folder=Path(folder))
+        ended = run(
+            [tool, "--json-output"],
+            deadline_s=TOOL_DEADLINE_S,
+            folder=Path(folder),
+            environment=environment.importing(tool, _library(neuron), lnc),
+        )
     if (ended.ended, ended.code) != ("exit", 0):
         return 0, f"{tool}: {_told(ended, TOOL_DEADLINE_S)}"
     try:

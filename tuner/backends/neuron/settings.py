@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.backends.neuron.machine import environment
 from tuner.runtime.errors import TunerError, unknown
 
 __all__ = ["AUTO", "BETA1", "EXPLORER", "HOST", "NRTPY", "SPIKE", "TIMINGS", "Settings"]
@@ -32,10 +33,12 @@ class Settings:
         warmup: Calls before those that are timed.
         iterations: Calls that are timed; their median is one sample.
         compile_s: Seconds that compiling may take.
-        run_s: Seconds that running may take, and the wait for a core.
+        run_s: Seconds that running may take.
         memory_bytes: Of the host, for one child and its children.
         neff_cache: Folder of compiled kernels, "none" for none; None is the user's.
         versions: What the driver found installed: workers refuse to run anything else.
+        variables: What is set for AWS's programs, wherever they run; those of this process unless
+            the driver says which.
     """
 
     nki_python: str
@@ -51,6 +54,12 @@ class Settings:
     memory_bytes: int | None
     neff_cache: str | None
     versions: Mapping[str, str] | None
+    variables: Mapping[str, str]
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds to wait for a core: whoever has it may compile there and run."""
+        return self.compile_s + self.run_s
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> Settings:
@@ -77,6 +86,7 @@ class Settings:
             memory_bytes=None if memory_gb is None else int(float(memory_gb) * GIB),
             neff_cache=_given(options, "neff_cache", None),
             versions=_given(options, "versions", None),
+            variables=dict(_given(options, "variables", environment.recorded())),
         )
 
 

@@ -29,6 +29,9 @@ METRICS = {
 }
 """How a tool measures -> what its times are called: those of different names are never mixed."""
 FIRST_NEW_NKI = (0, 3)
+FIRST_DEVICE_TIMES = (2, 34)
+"""Of nrtpy: earlier runtimes record no events to time by."""
+TARGETS = ("trn1", "trn2", "trn3")
 _GENERATION = {"inf2": "trn1"}
 _BETA1_WAY = (
     "use AWS's SDK 2.28 and a Beta-1 kernel (--timing beta1 --beta1-python PYTHON), or --backend "
@@ -91,19 +94,27 @@ def choose_tool(probed: Probed, settings: Settings) -> Tool:
             return tool
         if tool.name in names:
             problems.append(problem)
+    told = "; ".join(dict.fromkeys(problems))
     raise TunerError(
-        f"nothing here can time kernels: {'; '.join(problems)}; `nki-tuner doctor` says what there "
-        "is"
+        f"nothing here can time kernels: {told}; `nki-tuner doctor` says what there is"
     )
 
 
 def tools(probed: Probed, mode: str) -> Iterator[tuple[Tool, str]]:
-    """Yields each tool with why it is of no use, best first."""
+    """Yields each tool with why it is of no use, best first: all but Beta-1 need a compiler."""
+    uncompiled = ""
+    try:
+        usable_nki(probed)
+    except TunerError as error:
+        uncompiled = str(error)
     for name, package in ((NRTPY, probed.nrtpy), (SPIKE, probed.spike)):
-        yield _tool(name, package, mode)
+        tool, problem = _tool(name, package, mode)
+        if name == NRTPY and mode == "device" and not problem:
+            problem = _too_old(tool)
+        yield tool, problem or uncompiled
     missing = "" if probed.explorer else "neuron-explorer is not installed"
     path = probed.explorer or ""
-    yield Tool(EXPLORER, path, path.rpartition("/")[2], "profile"), missing
+    yield Tool(EXPLORER, path, path.rpartition("/")[2], "profile"), missing or uncompiled
     yield _tool(BETA1, probed.beta1, "benchmark")
 
 
@@ -114,8 +125,17 @@ def _tool(name: str, package: Package | None, mode: str) -> tuple[Tool, str]:
     return Tool(name, package.python, package.version, mode), problem
 
 
+def _too_old(nrtpy: Tool) -> str:
+    if numbers(nrtpy.version) >= FIRST_DEVICE_TIMES:
+        return ""
+    return (
+        f"nrtpy {nrtpy.version} cannot take the device's times: 2.34 is the first "
+        f"(--timing {NRTPY}{HOST} asks for the host's)"
+    )
+
+
 def _of_no_use(package: Package) -> str:
-    return f"{package.name} {package.version} of {package.python}: {package.problem}"
+    return f"{package}: {package.problem}"
 
 
 def check_device(probed: Probed, tool: Tool, target: str) -> None:
@@ -130,6 +150,8 @@ def check_device(probed: Probed, tool: Tool, target: str) -> None:
         TunerError: Says what to do instead.
     """
     here = _GENERATION.get(probed.family or "", probed.family)
+    if here not in (None, *TARGETS):
+        raise TunerError(f"this machine is {probed.family}, which NKI does not serve")
     if here is not None and here != target:
         raise TunerError(
             f"device {target}: this machine is {probed.family}: name that device (inf2 is trn1), "

@@ -112,3 +112,22 @@ def test_a_full_disk_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_keys_do_not_depend_on_order() -> None:
     assert key_of({"a": 1, "b": {"c": 2, "d": 3}}) == key_of({"b": {"d": 3, "c": 2}, "a": 1})
     assert key_of({"a": 1}) != key_of({"a": "1"})
+
+
+def test_an_entry_of_another_format_is_none(kernel_file: Path, fake: Fake, tmp_path: Path) -> None:
+    folder = tmp_path / "neffs"
+    backend = load_backend(made(kernel_file, fake, neff_cache=str(folder)))
+    backend.compile(Candidate(0, CONFIG))
+    (entry,) = folder.iterdir()
+    NeffCache(folder).put(entry.stem, b"of another version")
+    backend.compile(Candidate(0, CONFIG))
+    assert compiles(fake) == 2
+
+
+def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+    cache = NeffCache(tmp_path)
+    for name in ("old.new", "young.new"):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / "old.new", (1e9, 1e9))
+    cache.put("a", b"x")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.neff", "young.new"}

@@ -78,3 +78,12 @@ def test_a_new_sdk_does_not_time_on_trn1(
     )
     with pytest.raises(TunerError, match=message):
         NeuronBackend(problem).fingerprint()
+
+
+def test_both_limits_are_told(problem: Problem, old: Fake) -> None:
+    options = {**problem.options, "compile_timeout_s": 2, "timeout_s": 1}
+    backend = load_backend(Problem(**{**vars(problem), "options": options}))
+    old.faults("compile-hang")
+    result = evaluate(backend, Candidate(0, CONFIG))
+    expected = "took longer than 2 s to compile and 1 s to run"
+    assert (result.status, result.reason) == (Status.TIMEOUT, expected)

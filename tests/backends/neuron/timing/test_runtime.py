@@ -122,14 +122,11 @@ def test_what_a_summary_says(summary: str, times_s: list[float]) -> None:
 
 
 def test_durations_of_calls() -> None:
-    assert per_call([1.0, 2.0, 3.0], 3, 1) == [1.0, 2.0, 3.0]
-    assert per_call([1.0, 2.0, 3.0, 4.0], 2, 1) == [3.0, 7.0]  # two subgraphs
-    assert per_call([1.0, 2.0, 5.0, 4.0], 2, 2) == [2.0, 5.0]  # two cores
-    assert per_call([1.0, 2.0, 5.0, 4.0], 1, 2) == [7.0]  # two subgraphs on two cores
-    assert per_call([1.0, 2.0], 2, 2) == [1.0, 2.0]  # already one a call
+    assert per_call([1.0, 2.0, 3.0], 3) == [1.0, 2.0, 3.0]
+    assert per_call([1.0, 2.0, 3.0, 4.0], 2) == [3.0, 7.0]  # two subgraphs
     for durations, asked in (([1.0], 2), ([1.0, 2.0, 3.0], 2), ([], 1)):
         with pytest.raises(ValueError, match=f"{len(durations)} durations of {asked} calls"):
-            per_call(durations, asked, 1)
+            per_call(durations, asked)
 
 
 def test_spread() -> None:

@@ -7,16 +7,19 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tuner.backends.neuron.machine.folders import private_folder, user_folder
 
-__all__ = ["MAX_BYTES", "NeffCache", "key_of", "open_cache"]
+__all__ = ["MAX_BYTES", "NeffCache", "key_of", "open_cache", "write_whole"]
 
 MAX_BYTES = 4 << 30
-SUFFIX = ".neff"
+SUFFIX, UNFINISHED = ".neff", ".new"
+ABANDONED_S = 3600.0
+"""Age of a file that is still being written at which its writer must be gone."""
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -58,8 +61,7 @@ class NeffCache:
         except OSError:
             return None
         if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            self.remove(key)
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -68,25 +70,19 @@ class NeffCache:
     def put(self, key: str, data: bytes) -> None:
         """Keeps an entry, all of it or none; a full disk keeps nothing and says nothing."""
         with contextlib.suppress(OSError):
-            self._write(self._path(key), hashlib.sha256(data).digest() + data)
+            write_whole(self._path(key), hashlib.sha256(data).digest() + data)
             self._shrink()
+
+    def remove(self, key: str) -> None:
+        """Drops an entry, if there is one."""
+        with contextlib.suppress(OSError):
+            self._path(key).unlink()
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 
-    def _write(self, path: Path, data: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".new")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-
     def _shrink(self) -> None:
+        """Removes what was used longest ago, where there is too much."""
         entries = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             with contextlib.suppress(OSError):  # another process may have removed it
@@ -99,3 +95,26 @@ class NeffCache:
             with contextlib.suppress(OSError):
                 path.unlink()
                 left -= size
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file, all of it or none; removes what others, who were killed, left unfinished in
+    its folder.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    for left in path.parent.glob(f"*{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=UNFINISHED)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

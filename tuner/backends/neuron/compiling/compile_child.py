@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import traceback
 from typing import Any
 
@@ -39,11 +38,11 @@ def work(folder: str, job: dict[str, Any]) -> dict[str, Any]:
     positional = [arrays.pop(name) for name in job["positional"]]
     try:
         kernel[job["lnc"]](*positional, **arrays, **job["config"])
-    except Exception:
+    except Exception as error:
         if not os.path.exists(os.path.join(folder, NEFF)):
             raise
         traceback.print_exc()  # it was compiled, and could not be run: there may be no device
-        return {"ran": False}
+        return {"ran": False, "error": f"{type(error).__name__}: {error}"}
     return {"ran": True}
 
 
@@ -134,4 +133,3 @@ ROUTES: dict[str, Any] = {
 
 if __name__ == "__main__":
     child_tools.run(work)
-    sys.stdout.flush()

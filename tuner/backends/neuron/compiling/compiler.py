@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import ast
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuner.backends.base import CandidateError, Status
 from tuner.backends.children import ask, write_kernel
-from tuner.backends.neuron.compiling.artifact import Artifact
+from tuner.backends.neuron.compiling.artifact import FORMAT, Artifact
 from tuner.backends.neuron.compiling.cache import NeffCache, key_of
 from tuner.backends.neuron.compiling.routes import DOCUMENTED, HIDDEN, Route
 from tuner.backends.neuron.failures import COMPILE, failure
 from tuner.backends.neuron.machine import environment
 from tuner.backends.neuron.machine.cores import Cores
+from tuner.backends.neuron.machine.leases import NoCoreError
 from tuner.backends.neuron.settings import Settings
 from tuner.kernel import MODULE, KernelSource
+from tuner.runtime.errors import TunerError
 from tuner.space import Argument
 
 __all__ = ["Compiler", "job_of"]
 
 SCRIPT = Path(__file__).with_name("compile_child.py")
 LIST_S = 120.0
-_NO_CORES = {"NEURON_RT_NUM_CORES": "0"}
+_NO_CORES = {environment.CORES: "65535"}
+"""A core that no machine has; 0 of NEURON_RT_NUM_CORES would be all of them."""
+_TAKEN = re.compile(r"NRT_RESOURCE|\bbusy\b|\bin use\b|\bheld\b", re.IGNORECASE)
 TINY = KernelSource(
     "tiny.py",
     "tiny",
@@ -88,10 +93,11 @@ class Compiler:
         Raises:
             CandidateError: The compiler refuses it, crashes, or takes too long or too much memory.
         """
-        key = key_of(self._facts(kernel, arguments, config, route))
+        key = key_of(self._facts(kernel, arguments, config, route.pipeline))
         found = self.cache.get(key) if self.cache is not None else None
         if found is not None:
-            return Artifact.unpacked(found)
+            with suppress(TunerError):
+                return Artifact.unpacked(found)
         neff, compile_s = self._compile(kernel, arguments, config, route)
         artifact = Artifact(
             neff=neff,
@@ -103,6 +109,12 @@ class Compiler:
         if self.cache is not None:
             self.cache.put(key, artifact.packed())
         return artifact
+
+    def forget(self, kernel: KernelSource, artifact: Artifact) -> None:
+        """Removes what was kept of a compiled kernel that turned out to be damaged."""
+        if self.cache is not None:
+            facts = self._facts(kernel, artifact.tensors, artifact.config, artifact.route)
+            self.cache.remove(key_of(facts))
 
     def private_routes(self) -> list[str]:
         """Returns the private interfaces that can be imported; imports `nki` in a child."""
@@ -118,27 +130,48 @@ class Compiler:
         routes = answer.get("routes", []) if answer and finished.code == 0 else []
         return [str(route) for route in routes]
 
-    def works(self, route: str) -> bool:
-        """Whether a route makes a NEFF of a tiny kernel, without running it."""
-        with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name:
-            _, answer = self._ask(
-                Path(name), TINY, _TINY_TENSORS, {}, Route(route, False, ""), None
-            )
-            neff = Path(name, "kernel.neff")
-            return neff.is_file() and answer is not None and answer.get("ran") is False
+    def works(self, route: str) -> bool | None:
+        """Whether a route makes a NEFF of a tiny kernel, without running it; None where that cannot
+        be said, as the trial was ended from outside or a core was taken.
 
-    def facts(self) -> dict[str, str]:
+        All cores are held meanwhile: a route that does run would fail for want of one that another
+        process has, and would look as if it ran nothing.
+        """
+        try:
+            with (
+                self.cores.all_held(),
+                tempfile.TemporaryDirectory(prefix="nki-tuner-") as name,
+            ):
+                finished, answer = self._ask(
+                    Path(name), TINY, _TINY_TENSORS, {}, Route(route, False, ""), None
+                )
+                made = Path(name, "kernel.neff").is_file()
+        except NoCoreError:
+            return None
+        if finished.ended != "exit" or _TAKEN.search(str((answer or {}).get("error", ""))):
+            return None
+        return made and answer is not None and answer.get("ran") is False
+
+    def facts(self) -> dict[str, Any]:
         """Returns what the outcome of `works` depends on."""
-        return {"python": self.python, "target": self.target, **self.versions}
+        return {
+            "python": self.python,
+            "target": self.target,
+            "lnc": self.settings.lnc,
+            "library": self.library,
+            "variables": dict(self.settings.variables),
+            **self.versions,
+        }
 
     def _facts(
         self,
         kernel: KernelSource,
         arguments: Sequence[Argument],
         config: Mapping[str, Any],
-        route: Route,
+        pipeline: str,
     ) -> dict[str, Any]:
         return {
+            "format": FORMAT,
             "kernel": kernel.kernel_hash,
             "entry": kernel.entry,
             "config": dict(config),
@@ -146,8 +179,8 @@ class Compiler:
             "target": self.target,
             "lnc": self.settings.lnc,
             "versions": dict(self.versions),
-            "pipeline": route.pipeline,
-            "variables": environment.recorded(),
+            "pipeline": pipeline,
+            "variables": dict(self.settings.variables),
         }
 
     def _compile(
@@ -162,8 +195,10 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name, lease as core:
             finished, answer = self._ask(Path(name), kernel, arguments, config, route, core)
             neff = Path(name, "kernel.neff")
-            # The NEFF is the verdict, whatever came after; but one that was being written is none.
-            data = neff.read_bytes() if finished.ended == "exit" and neff.is_file() else b""
+            # The NEFF is the verdict, though the runtime may have aborted after it; but of one that
+            # we ended ourselves it may be half of it.
+            ended = finished.ended in ("exit", "signal")
+            data = neff.read_bytes() if ended and neff.is_file() else b""
         if not data:
             raise failure(
                 COMPILE,
@@ -203,7 +238,7 @@ class Compiler:
     def _environment(self, folder: Path, core: int | None) -> dict[str, str]:
         named = None if core is None else str(core)
         return environment.compiling(
-            self.python, folder, self.target, self.settings.lnc, named, self.library
+            self.settings, self.python, folder, self.target, named, self.library
         )
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from tuner.backends.base import CandidateError, Stage
-from tuner.backends.neuron.compiling.cache import key_of
+from tuner.backends.neuron.compiling.cache import key_of, write_whole
 from tuner.backends.neuron.machine.folders import private_folder, user_folder
 
 __all__ = ["DOCUMENTED", "HIDDEN", "PRIVATE", "TIMED_WITH", "Route", "choose_route", "stages"]
@@ -54,9 +52,9 @@ class Route:
 
 def choose_route(
     cores: int,
-    facts: Mapping[str, str],
+    facts: Mapping[str, Any],
     private: Callable[[], list[str]],
-    works: Callable[[str], bool],
+    works: Callable[[str], bool | None],
     named: str | None = None,
 ) -> Route:
     """Decides how to compile on this machine, the one place where that is decided.
@@ -71,7 +69,8 @@ def choose_route(
         cores: Cores of this machine.
         facts: What the trials depend on: their outcome is kept for the next process.
         private: Lists the private interfaces that can be imported.
-        works: Tries a route on a tiny kernel: whether it leaves a NEFF and runs nothing.
+        works: Tries a route on a tiny kernel: whether it leaves a NEFF and runs nothing;
+            None where that cannot be said.
         named: The route that the driver took: other machines take it too, else their kernels would
             be compiled otherwise.
     """
@@ -90,7 +89,9 @@ def choose_route(
 
 
 def _tried(
-    facts: Mapping[str, str], private: Callable[[], list[str]], works: Callable[[str], bool]
+    facts: Mapping[str, Any],
+    private: Callable[[], list[str]],
+    works: Callable[[str], bool | None],
 ) -> str:
     """Returns the first route that works, from an earlier trial where there was one."""
     kept = user_folder() / "routes" / f"{key_of(facts)}.json"
@@ -98,22 +99,19 @@ def _tried(
         name = json.loads(kept.read_text(encoding="utf-8"))
         if name in (*_REASONS, DOCUMENTED):
             return str(name)
+    certain = True
     for name in [*private(), HIDDEN]:
         with contextlib.suppress(CandidateError):
-            if works(name):
+            found = works(name)
+            certain = certain and found is not None
+            if found:
                 break
     else:
         name = DOCUMENTED
-    with contextlib.suppress(OSError):
-        _write(private_folder(kept.parent) / kept.name, json.dumps(name))
+    if certain:
+        with contextlib.suppress(OSError):
+            write_whole(private_folder(kept.parent) / kept.name, json.dumps(name).encode())
     return name
-
-
-def _write(path: Path, text: str) -> None:
-    handle, new = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(new, path)
 
 
 def stages(route: Route) -> tuple[Stage, ...]:

@@ -44,9 +44,7 @@ class Beta1:
     cores: Cores
     library: str | None
 
-    def time(
-        self, problem: Problem, config: Mapping[str, Any], phase: str = COMPILE
-    ) -> tuple[float, dict[str, Any]]:
+    def time(self, problem: Problem, config: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Compiles and times; returns the median in microseconds, and figures.
 
         Raises:
@@ -58,7 +56,7 @@ class Beta1:
             "iterations": self.settings.iterations,
         }
         with tempfile.TemporaryDirectory(prefix="nki-tuner-") as name:
-            answer, core = self._ask(Path(name), problem, problem.arguments, config, job, phase)
+            answer, core = self._ask(Path(name), problem, problem.arguments, config, job, COMPILE)
         p50, p90, p99 = (float(answer["percentiles_us"][each]) for each in ("50", "90", "99"))
         return p50, {
             "metric": self.tool.metric,
@@ -115,7 +113,7 @@ class Beta1:
         }
         with self.cores.held() as core:
             variables = environment.compiling(
-                self.tool.program, folder, self.target, self.settings.lnc, str(core), self.library
+                self.settings, self.tool.program, folder, self.target, str(core), self.library
             )
             finished, answer = ask(
                 [self.tool.program],
@@ -126,5 +124,7 @@ class Beta1:
                 **limits,
             )
         if answer is None or (finished.ended, finished.code) != ("exit", 0):
-            raise failure(phase, finished, answer, **limits)
+            compile_s, run_s = self.settings.compile_s, self.settings.run_s
+            limit = f"{compile_s:g} s to compile and {run_s:g} s to run"
+            raise failure(phase, finished, answer, limit=limit, **limits)
         return answer, core

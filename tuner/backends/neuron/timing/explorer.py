@@ -82,9 +82,7 @@ class Explorer:
         return 1e6 * times_s[0], {"metric": self.tool.metric, "core": core, "execution": NTH}
 
     def _do(self, folder: Path, core: int, *words: str) -> Finished:
-        variables = environment.running(
-            self.tool.program, self.settings.lnc, str(core), self.library
-        )
+        variables = environment.running(self.settings, self.tool.program, str(core), self.library)
         limits: Mapping[str, Any] = {
             "deadline_s": self.settings.run_s,
             "memory_bytes": self.settings.memory_bytes,

@@ -37,7 +37,7 @@ def work(folder: str, job: dict[str, Any]) -> dict[str, Any]:
 
 def _inputs(folder: str, job: dict[str, Any], model: Any, tensor_class: Any) -> dict[str, Any]:
     """Puts the arrays that the NEFF asks for on the device."""
-    arrays = child_tools.load_inputs(folder, job["dtypes"])
+    arrays = child_tools.load_inputs(folder, job["dtypes"], exact=False)
     wanted = list(model.input_tensors_info)
     missing = [name for name in wanted if name not in arrays]
     if missing:
@@ -67,7 +67,7 @@ def _timed(job: dict[str, Any], package: Any, model: Any, inputs: dict[str, Any]
             return done
         runs.append(done)
         try:
-            calls = child_tools.per_call(done["durations_ms"], job["iterations"], job["lnc"])
+            calls = child_tools.per_call(done["durations_ms"], job["iterations"])
         except ValueError as error:
             return {"failed": {"where": "time", "text": str(error)}}
         if child_tools.spread(calls) <= job["steady"]:
@@ -94,10 +94,7 @@ def _benchmark(
                 raise  # the kernel failed: whatever is run after it tells nothing
             told = str(error)
             continue
-        return {
-            "durations_ms": [float(each) for each in result.durations_ms],
-            "iterations": int(result.iterations),
-        }
+        return {"durations_ms": [float(each) for each in result.durations_ms]}
     return {"no_events": told}
 
 

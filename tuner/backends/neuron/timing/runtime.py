@@ -64,7 +64,6 @@ class Runtime:
             "mode": self.tool.mode,
             "warmup": self.settings.warmup,
             "iterations": self.settings.iterations,
-            "lnc": self.settings.lnc,
             "steady": STEADY,
             "most_runs": MOST_RUNS,
         }
@@ -125,7 +124,7 @@ class Runtime:
                 folder,
                 {"package": self.tool.name, "dtypes": dtypes, **job},
                 environment=environment.running(
-                    self.tool.program, self.settings.lnc, str(core), self.library
+                    self.settings, self.tool.program, str(core), self.library
                 ),
                 **limits,  # type: ignore[arg-type]
             )
@@ -141,7 +140,7 @@ def sample_figures(
     """Returns one sample, the median of the steadiest run, in microseconds, and its figures.
 
     Args:
-        runs: Each with `durations_ms` and `iterations`, as the runtime told them.
+        runs: Each with `durations_ms`, as the runtime told them.
         settings: How many calls were asked for.
         metric: What the times are called.
         core: Where they were taken.
@@ -149,13 +148,13 @@ def sample_figures(
     Raises:
         ValueError: The durations are none of so many calls.
     """
-    calls = [per_call(run["durations_ms"], settings.iterations, settings.lnc) for run in runs]
+    calls = [per_call(run["durations_ms"], settings.iterations) for run in runs]
     steadiest = min(calls, key=spread)
     durations_us = sorted(1000 * each for each in steadiest)
     median_us = statistics.median(durations_us)
     if not median_us > 0:
         raise ValueError(f"a duration of {median_us} us")
-    events = [len(run["durations_ms"]) // settings.iterations for run in runs]
+    events = len(runs[calls.index(steadiest)]["durations_ms"]) // settings.iterations
     return median_us, {
         "metric": metric,
         "p50_us": percentile(durations_us, 0.5),
@@ -166,7 +165,8 @@ def sample_figures(
         "run_spread": round(spread(steadiest), 6),
         "runs": len(runs),
         "iterations": len(steadiest),
-        "events_per_call": events[calls.index(steadiest)],
+        "events_per_call": events,
+        "summed": events > 1,
         "durations_us": [round(1000 * each, 4) for each in steadiest[:MAX_KEPT]],
         "core": core,
     }

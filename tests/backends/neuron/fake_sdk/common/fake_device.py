@@ -66,16 +66,18 @@ def disasters(phase: str) -> None:
 
 def hold(error: Any) -> None:
     """Reserves the visible cores for the life of this process; by default all of them."""
-    cores = device()["cores"]
-    if os.environ.get("NEURON_RT_NUM_CORES") == "0" and not fault("never-hidden"):
-        raise error("NRT_INIT: no cores requested")
+    cores = device()["cores"] // int(os.environ.get("NEURON_LOGICAL_NC_CONFIG", "2"))
     if cores == 0:
         raise error("NRT_INIT: no neuron device found")
     named = os.environ.get(CORES)
-    wanted = range(cores) if named is None else [int(each) for each in named.split(",")]
+    if named is None or (named == "65535" and fault("never-hidden")):
+        most = int(os.environ.get("NEURON_RT_NUM_CORES", "0")) or cores  # 0 stands for all
+        wanted = list(range(most))
+    else:
+        wanted = [int(each) for each in named.split(",")]
     for core in wanted:
         if core >= cores:
-            raise error(f"NRT_INVALID(2): there is no core {core}")
+            raise error(f"NRT_INIT: there is no core {core}")
         file = open(os.path.join(STATE, f"held-{core}"), "w")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +121,8 @@ def write_neff(path: str, function: Any, bound: dict[str, Any], lnc: int) -> lis
     tensors = {name: v for name, v in bound.items() if isinstance(v, np.ndarray)}
     config = {name: v for name, v in bound.items() if not isinstance(v, np.ndarray)}
     outputs, instructions = run_kernel(function, [], bound)
-    note(f"compiles {json.dumps(config, sort_keys=True)}")
+    shapes = [list(array.shape) for array in tensors.values()]
+    note(f"compiles {json.dumps(config, sort_keys=True)} of {shapes}")
     neff = {
         **source_of(function),
         "config": config,
@@ -130,8 +133,16 @@ def write_neff(path: str, function: Any, bound: dict[str, Any], lnc: int) -> lis
         "us": 10.0 + instructions,
     }
     with open(path, "w") as file:
-        json.dump(neff, file)
+        text = json.dumps(neff)
+        file.write(text[: len(text) // 2] if fault("torn") else text)
+    disasters("neff")
     return outputs
+
+
+def needs_library(error: Any) -> None:
+    """Refuses to be where the runtime's library is not found."""
+    if "/neuron/lib" not in os.environ.get("LD_LIBRARY_PATH", ""):
+        raise error("libnrt.so.1: cannot open shared object file: No such file or directory")
 
 
 def load_neff(path: str) -> dict[str, Any]:

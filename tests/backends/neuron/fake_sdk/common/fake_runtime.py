@@ -9,6 +9,8 @@ from typing import Any
 import fake_device  # type: ignore[import-not-found]
 import numpy as np
 
+fake_device.needs_library(ImportError)
+
 
 class NrtError(RuntimeError):
     pass
@@ -36,6 +38,8 @@ class Tensor:
     def numpy(self) -> Any:
         if fake_device.fault("void"):
             return self.array.view(f"V{self.array.dtype.itemsize}")
+        if self.array.dtype.name.startswith("float8"):
+            return self.array.view("int8")
         return self.array
 
 
@@ -60,10 +64,11 @@ class Model:
 
     @classmethod
     def load_from_neff(cls, neff_path: Any, name: str | None = None, core_id: int = 0) -> Model:
-        if "/neuron/lib" not in os.environ.get("LD_LIBRARY_PATH", ""):
-            raise NrtpyError("libnrt.so.1: cannot open shared object file")
         fake_device.hold(NrtError)
-        neff = fake_device.load_neff(neff_path)
+        try:
+            neff = fake_device.load_neff(neff_path)
+        except ValueError:
+            raise NrtError("nrt_load failed: NRT_FAILURE(6)") from None
         if neff["generation"] != fake_device.device()["generation"]:
             raise NrtError("nrt_load failed: NRT_FAILURE(6)")
         if neff["lnc"] != int(os.environ.get("NEURON_LOGICAL_NC_CONFIG", "2")):
