@@ -32,13 +32,22 @@ def test_folders_that_somebody_holds_stay() -> None:
 
 
 def test_folders_of_the_dead_go_when_the_next_one_is_made(folder: Path) -> None:
-    dead = folder / "nki-tuner-dead"
+    dead = folder / "nki-tuner.dead"
     (dead / "1").mkdir(parents=True)
     (dead / "owner.lock").touch()
-    (folder / "nki-tuner-new").mkdir()
+    (folder / "nki-tuner.new").mkdir()
+    for name, content in (("killed-early", "owner.lock.new"), ("of-a-person", "precious")):
+        old = folder / f"nki-tuner.{name}"
+        old.mkdir()
+        (old / content).touch()
+        os.utime(old, (1, 1))
     (folder / "of-others").mkdir()
     Scratch().close()
-    assert sorted(path.name for path in folder.iterdir()) == ["nki-tuner-new", "of-others"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "nki-tuner.new",
+        "nki-tuner.of-a-person",
+        "of-others",
+    ]
 
 
 def test_a_link_with_such_a_name_is_left_alone(
@@ -46,7 +55,7 @@ def test_a_link_with_such_a_name_is_left_alone(
 ) -> None:
     precious = tmp_path_factory.mktemp("precious")
     (precious / "owner.lock").touch()
-    (folder / "nki-tuner-link").symlink_to(precious)
+    (folder / "nki-tuner.link").symlink_to(precious)
     Scratch().close()
     assert (precious / "owner.lock").exists()
 

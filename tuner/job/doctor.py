@@ -101,12 +101,19 @@ def _checked(topic: str, name: str, look: Callable[[], str]) -> Finding:
 
 def _machine() -> Iterator[Finding]:
     names = ("nki-tuner", "optuna", "numpy", "numba", "scipy", "ml_dtypes")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    versions = ", ".join(f"{name} {_version(name) or 'not installed'}" for name in names)
     told = f"{platform.python_version()} ({sys.executable}), {platform.platform()}"
     yield Finding(MACHINE, "Python", OK, told)
     yield Finding(MACHINE, "packages", OK, versions)
     cores, memory = len(os.sched_getaffinity(0)), machine_bytes() / GIB
     yield Finding(MACHINE, "size", OK, f"{cores} CPU cores, {memory:.1f} GiB of memory")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # as this package, run from its files
+        return ""
 
 
 def _simulate() -> str:
@@ -156,7 +163,9 @@ def _database(results: str) -> str:
 
 
 def _ray(start: bool) -> Finding:
-    version = importlib.metadata.version("ray")
+    version = _version("ray")
+    if not version:
+        return Finding("Ray", "installed", BROKEN, "not installed: pip install ray")
     if not start:
         return Finding("Ray", "installed", OK, f"{version} (--ray starts it)")
     return _checked("Ray", "starts", lambda: f"{version} {_ray_started()}")

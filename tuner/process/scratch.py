@@ -16,7 +16,7 @@ from pathlib import Path
 
 __all__ = ["PREFIX", "Scratch", "sweep"]
 
-PREFIX = "nki-tuner-"
+PREFIX = "nki-tuner."
 OWNER = "owner.lock"
 UNLOCKED_S = 600.0
 
@@ -63,10 +63,8 @@ def _remove_unheld(path: Path) -> None:
     if path.is_symlink() or path.stat().st_uid != os.getuid():
         return
     if not lock.exists():  # one that is just being made has none yet
-        if (
-            time.time() - path.stat().st_mtime > UNLOCKED_S
-            and not path.name[len(PREFIX) :].isdigit()
-        ):
+        began = (path / f"{OWNER}.new").exists() or not any(path.iterdir())
+        if began and time.time() - path.stat().st_mtime > UNLOCKED_S:
             shutil.rmtree(path, ignore_errors=True)
         return
     handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
