@@ -17,6 +17,8 @@ COMPILE, VERIFY, MEASURE = "compile", "verify", "measure"
 GIB = 1 << 30
 MAX_LINE = 300
 _MEMORY = re.compile(r"out of memory in (sbuf|psum)", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"^(MemoryError\b|.*std::bad_alloc)", re.MULTILINE)
+"""What is refused memory before it is seen to have too much says so itself."""
 _CODE = re.compile(r"\bNCC_[A-Z]+[0-9]+\b")
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(NkiValidationError|AssertionError)\b(?:: *(.*))?")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|Interrupt)\b")
@@ -49,11 +51,11 @@ def failure(
     if finished.ended == "timeout":
         limit = limit or f"{deadline_s:g} s in {phase}"
         return CandidateError(Status.TIMEOUT, f"took longer than {limit}")
-    if finished.ended == "memory":
-        most = f"more than {memory_bytes / GIB:.1f} GiB" if memory_bytes else "too much"
-        return CandidateError(status, f"memory: {most} in {phase}")
     told = dict((answer or {}).get("failed", {}))
     said = "\n".join(part for part in (str(told.get("text", "")), finished.stderr) if part)
+    if finished.ended == "memory" or (memory_bytes and _NO_MEMORY.search(said)):
+        most = f"more than {memory_bytes / GIB:.1f} GiB" if memory_bytes else "too much"
+        return CandidateError(status, f"memory: {most} in {phase}")
     known = _compiler(said) if phase == COMPILE else None
     known = known or _runtime(said, str(told.get("where", "")))
     if known is not None:
