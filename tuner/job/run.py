@@ -96,6 +96,7 @@ class Run:
                 self._compute_prior()
                 executor = self._executor(self.prepared.problem)
                 if self.interrupted.is_set():
+                    self._report()
                     raise KeyboardInterrupt
                 self.started = time.monotonic()
                 self.study = study or self._start()
