@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 CONFIGS = 300
 DRIVER_KILLS = 3
 WORKERS = 4
-TIMEOUT_S = 2.0
+TIMEOUT_S = 4.0
 OVERRUN_S = 2.0
 MEMORY_GB = 0.75
 SHOT_EVERY_S = 1.0
@@ -59,9 +59,10 @@ def is_right(trial: Trial) -> bool:
         return True
     fault = fault_of(case_of(trial))
     broke = trial.status in (Status.COMPILE, Status.RUNTIME)
+    late = f"took longer than {TIMEOUT_S:g} s" in trial.reason
     return {
         HEALTHY: trial.status == Status.CORRECT,
-        HANGS: trial.status == Status.TIMEOUT and "took longer than 2 s" in trial.reason,
+        HANGS: trial.status == Status.TIMEOUT and late,
         CRASHES: broke and any(name in trial.reason for name in SIGNALS),
         # A machine with much else to do may take longer to fill the memory than the deadline; how
         # many of them is counted.

@@ -72,7 +72,10 @@ def main(args: list[str] | None = None) -> Any:
     words = sys.argv[1:] if args is None else args
     try:
         code = cli.main(words or ["--help"], prog_name="nki-tuner", standalone_mode=False)
-    except (TunerError, click.ClickException) as error:
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except (TunerError, click.ClickException, OSError) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"error: {' '.join(str(TunerError(text)).split())}", err=True)
         sys.exit(2)

@@ -64,9 +64,9 @@ class Store:
         self, results: str | os.PathLike[str], create: bool = False, durable: bool = True
     ) -> None:
         self.path = database_path(results)
-        if not create and not self.path.is_file():
-            raise TunerError(f"no results in {os.fspath(results)!r}: there is no {self.path}")
         with _readable_errors(self.path):
+            if not create and not self.path.is_file():
+                raise TunerError(f"no results in {os.fspath(results)!r}: there is no {self.path}")
             if create:
                 with locked(results, "database", wait=True):  # SQLite makes no two files at once
                     self._connection = _connect(self.path, "rwc")
