@@ -64,6 +64,9 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, fake: Fake) -> None:
 def test_a_job_on_ray_compiles_and_times_in_different_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import ray
+
+    theirs = ray.is_initialized()
     fake = machine(tmp_path / "sdk", monkeypatch, private=True, cores=4)
     tools = fake.folder / "neuron" / "bin"  # where workers find them: they know no fake
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
@@ -74,5 +77,6 @@ def test_a_job_on_ray_compiles_and_times_in_different_workers(
     assert outcome.best.verified
     assert outcome.best.figures["compiled_by"] == "framework"
     ran = {line for line in fake.log() if line.startswith("runs")}
-    assert "runs on 2" in ran  # the first one that is free
-    assert ran <= {"runs on 2", "runs on 3"}
+    first, second = (0, 1) if theirs else (2, 3)  # a Ray that was there before numbers them itself
+    assert f"runs on {first}" in ran
+    assert ran <= {f"runs on {first}", f"runs on {second}"}
