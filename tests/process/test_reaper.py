@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.processes import gone
 from tuner.process import Reaper, Scratch
-from tuner.process.trees import marked
+from tuner.process.trees import has_ended, marked
 
+GONE_S = 10.0
 OWNER = """
 import os, subprocess, sys
 from tuner.process import Reaper, Scratch
@@ -69,8 +69,8 @@ def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
     reapers = [child for child in children(owner.pid) if child != int(pid)]
     owner.kill()
     owner.communicate()
-    assert gone(int(pid))
-    assert all(gone(reaper) for reaper in reapers)
+    assert has_ended(int(pid), GONE_S)
+    assert all(has_ended(reaper, GONE_S) for reaper in reapers)
     assert list(tmp_path.iterdir()) == []
 
 

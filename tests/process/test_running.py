@@ -7,8 +7,11 @@ import threading
 import time
 from pathlib import Path
 
-from tests.process.processes import gone, running
+from tests.process.processes import running
 from tuner.process import Finished, run
+from tuner.process.trees import has_ended
+
+GONE_S = 10.0
 
 
 def sh(
@@ -78,7 +81,7 @@ def test_a_program_ends_with_the_process_that_started_it(tmp_path: Path) -> None
         time.sleep(0.02)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    assert gone(int(mark.read_text()))
+    assert has_ended(int(mark.read_text()), GONE_S)
 
 
 def test_a_program_of_a_guard_that_is_killed_is_ended(tmp_path: Path) -> None:

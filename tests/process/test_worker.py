@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.process import service
-from tests.process.processes import gone, running
+from tests.process.processes import running
 from tuner.process import Failure, Worker
-from tuner.process.trees import descendants
+from tuner.process.trees import descendants, has_ended
 
 SERVICE = service.__file__
 ENOUGH = {"": 30.0}
 MEMORY_BYTES = 300 << 20
+GONE_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_a_killed_guard_takes_its_child_along_and_is_replaced(own: Worker) -> No
     pid = int(answered(own)[2])
     (guard,) = [each for each in descendants(os.getpid()) if pid in descendants(each)]
     os.kill(guard, signal.SIGKILL)
-    assert gone(pid)
+    assert has_ended(pid, GONE_S)
     assert failed(own, "").kind == "lost"
     assert answered(own)[0] == "P"
 
@@ -187,7 +188,7 @@ def test_closing_ends_all_and_may_be_done_twice() -> None:
     pid = int(answered(worker)[2])
     worker.close()
     worker.close()
-    assert gone(pid)
+    assert has_ended(pid, GONE_S)
 
 
 def test_a_service_that_cannot_be_imported_says_so() -> None:
@@ -208,4 +209,4 @@ def test_everything_ends_with_the_process_that_started_it() -> None:
     pid = int(os.read(end, 100))
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    assert gone(pid)
+    assert has_ended(pid, GONE_S)

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 MAX_REASON = 500
-ALL, COMPILE, TIME = "all", "compile", "time"
+ALL, COMPILE = "all", "compile"
 
 
 class Status(StrEnum):

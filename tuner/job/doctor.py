@@ -34,6 +34,7 @@ from tuner.job.preparing import prepare
 from tuner.job.settings import Job
 from tuner.process import run
 from tuner.process.memory import machine_bytes
+from tuner.process.trees import has_ended
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -42,6 +43,8 @@ GIB, MIB = 1 << 30, 1 << 20
 KERNEL, SHAPE = "matmul", "M=128,K=128,N=128"
 CHECK_S = 30.0
 """Within which a check of isolation must have its answer."""
+GONE_S = 5.0
+"""Within which what a child has left must be gone."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def _deadline() -> str:
         ended = run(command, deadline_s=0.5, folder=Path(folder))
     if ended.ended != "timeout":
         raise RuntimeError(f"a program over its deadline: {ended.ended} {ended.stderr.strip()}")
-    if not _gone(int(ended.stdout)):
+    if not has_ended(int(ended.stdout), GONE_S):
         raise RuntimeError("a program over its deadline was ended, its child was not")
     return f"a program and its child were ended after {ended.elapsed_s:.1f} s of 0.5 s"
 
@@ -225,7 +228,7 @@ def _orphans() -> str:
             finally:
                 driver.kill()
         killed = time.monotonic()
-        if not _gone(pid):
+        if not has_ended(pid, GONE_S):
             os.kill(pid, signal.SIGKILL)
             raise RuntimeError("a program outlived the process that ran it")
     return f"a program ended {time.monotonic() - killed:.1f} s after the process that ran it"
@@ -238,17 +241,3 @@ def _appears(path: Path) -> str:
             raise RuntimeError(f"a program did not start within {CHECK_S:g} s")
         time.sleep(0.01)
     return path.read_text()
-
-
-def _gone(pid: int, within_s: float = 5.0) -> bool:
-    """Waits for a process to end; a zombie has ended."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.01)
-    return False

@@ -34,20 +34,21 @@ class Scratch:
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         new = self.path / f"{OWNER}.new"  # else a sweep could find it before it is held
-        self._lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock: int | None = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         new.rename(self.path / OWNER)
         sweep(self.path.parent, self.path)
 
     def forget(self) -> None:
         """Lets go of the lock in a forked copy of the owner."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def close(self) -> None:
         """Removes the folder and what is in it; may be called twice."""
         shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
+        self.forget()
 
 
 def sweep(folder: Path, mine: Path | None = None) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "die_with_parent",
     "end_descendants",
     "end_marked",
+    "has_ended",
     "marked",
     "memory_of",
 ]
@@ -73,9 +74,8 @@ def memory_of(pids: list[int]) -> int:
     return total
 
 
-def end_descendants() -> dict[int, int]:
-    """Kills and reaps everything below this process; returns the wait status of its children."""
-    ended: dict[int, int] = {}
+def end_descendants() -> None:
+    """Kills and reaps everything below this process."""
     until = time.monotonic() + END_S
     while time.monotonic() < until:
         for pid in descendants(os.getpid()):
@@ -84,12 +84,25 @@ def end_descendants() -> dict[int, int]:
             except ProcessLookupError:
                 continue
         try:
-            while (done := os.waitpid(-1, os.WNOHANG))[0]:
-                ended[done[0]] = done[1]
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
             break
         time.sleep(0.002)
-    return ended
+
+
+def has_ended(pid: int, within_s: float) -> bool:
+    """Waits for a process to end, so many seconds at most; one that nobody reaps has ended."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(LOOK_S)
+    return False
 
 
 def marked(mark: str) -> list[int]:

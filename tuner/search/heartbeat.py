@@ -39,7 +39,6 @@ class Heartbeat:
         self._beats = 0
         self._ended = threading.Event()
         self._seen: dict[str, tuple[Any, int]] = {}
-        self._drivers: frozenset[str] = frozenset()
         self._other = ""
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -54,16 +53,6 @@ class Heartbeat:
         self._ended.set()
         if self._thread.ident is not None:  # it was started
             self._thread.join()
-
-    @property
-    def drivers(self) -> frozenset[str]:
-        """The drivers that were ever in the study."""
-        return self._drivers
-
-    @property
-    def lost(self) -> bool:
-        """Whether another process goes on with this driver's trials."""
-        return bool(self._other)
 
     def check(self) -> None:
         """Raises TunerError where another process goes on with this driver's trials."""
@@ -108,4 +97,3 @@ class Heartbeat:
         for driver, state in found.items():
             before, missed = self._seen.get(driver, (None, 0))
             self._seen[driver] = (state, missed + 1 if state == before else 0)
-        self._drivers = frozenset(found)

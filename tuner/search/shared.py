@@ -121,11 +121,6 @@ class SharedStudy:
         if self.heartbeat is not None:
             self.heartbeat.stop()
 
-    @property
-    def drivers(self) -> int:
-        """Drivers that were ever in the study."""
-        return 0 if self.heartbeat is None else len(self.heartbeat.drivers)
-
     def read(self) -> list[Entry]:
         """Returns the configs that were tried or are, each once, in the order of their claims.
 
