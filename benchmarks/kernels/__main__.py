@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from benchmarks.arguments import positive, positives
 from benchmarks.kernels.comparing import Asked, compare_all
 from benchmarks.kernels.report import as_data, as_markdown, show
 from benchmarks.kernels.workloads import PAPER_ROWS
@@ -55,13 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", nargs="+", default=list(DEVICES), help="default: %(default)s")
     parser.add_argument(
         "--rows",
-        type=_sizes,
+        type=positives,
         default=PAPER_ROWS,
         metavar="M,M,...",
         help="rows of the paper's chain (default: 1024 to 32768)",
     )
     parser.add_argument(
-        "--trials", type=_positive, default=TRIALS, help="configs a search tries (default: 100)"
+        "--trials", type=positive, default=TRIALS, help="configs a search tries (default: 100)"
     )
     parser.add_argument(
         "--search", action="store_true", help="search even what the shipped tables have"
@@ -70,16 +71,6 @@ def _parser() -> argparse.ArgumentParser:
         "--paper", action="store_true", help="the paper's chain only, no models, no plain matmuls"
     )
     return parser
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(_positive(part) for part in text.split(",")))
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from benchmarks.arguments import positive, positives
 from benchmarks.scaling.figures import fit
 from benchmarks.scaling.report import DRIVER_TRIALS, Found, as_data, show
 from benchmarks.scaling.runs import Crew, Real, Sleeping, available_mb, crew, real
@@ -138,12 +139,12 @@ def _parser() -> argparse.ArgumentParser:
         description="How many workers one driver keeps busy, and what a trial costs it.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    parser.add_argument("--workers", type=_counts, default=WORKERS, metavar="N,N,...")
+    parser.add_argument("--workers", type=positives, default=WORKERS, metavar="N,N,...")
     parser.add_argument("--seconds", type=_seconds, default=1.0, help="what a trial sleeps")
-    parser.add_argument("--trials", type=_positive, help="of each run; default: what it needs")
+    parser.add_argument("--trials", type=positive, help="of each run; default: what it needs")
     parser.add_argument(
         "--default-trials",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="of the default sampler, which proposes one in some 0.1 s; default: as the others",
     )
@@ -151,16 +152,6 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="without the default sampler and the simulator"
     )
     return parser
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(_positive(part) for part in text.split(",")))
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.arguments import positive
 from benchmarks.search_quality import asks
 from benchmarks.search_quality.methods import Method, methods
 from benchmarks.search_quality.metric import MARKS, Baseline, baseline
@@ -84,12 +85,6 @@ def compare(options: argparse.Namespace) -> None:
         tables(runs, figures)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line; bad input ends with one line and exit code 2."""
     parser = argparse.ArgumentParser(
@@ -103,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="what to compare (default: all that can run here); the first one is compared with the"
         " others",
     )
-    parser.add_argument("--seeds", type=_positive, default=20, help="runs per space (default 20)")
-    parser.add_argument("--horizon", type=_positive, default=200, help="evaluations a run")
-    parser.add_argument("--jobs", type=_positive, default=2, help="processes (default 2)")
+    parser.add_argument("--seeds", type=positive, default=20, help="runs per space (default 20)")
+    parser.add_argument("--horizon", type=positive, default=200, help="evaluations a run")
+    parser.add_argument("--jobs", type=positive, default=2, help="processes (default 2)")
     parser.add_argument("--traces", type=Path, metavar="DIR", help="keep finished runs here")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="write a plot")
