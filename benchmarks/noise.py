@@ -90,6 +90,7 @@ class Inline:
     backend: Noisy
     waiting: deque[Candidate] = field(default_factory=deque)
     capacity: int = 1
+    capacity_ahead: int = 1
 
     def submit(self, candidate: Candidate) -> None:
         self.waiting.append(candidate)

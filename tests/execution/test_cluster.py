@@ -37,8 +37,11 @@ class TestRay(ExecutorConformance):
         assert ray.is_initialized()
         assert ray.get(ray.put(5)) == 5
 
-    def test_a_batch_for_each_worker(self, executor: Executor) -> None:
-        assert executor.capacity == 4
+    def test_one_for_each_worker_and_a_few_more_or_a_batch_for_each(
+        self, executor: Executor
+    ) -> None:
+        assert executor.capacity == 2
+        assert executor.capacity_ahead == 4
 
     def test_workers_that_run_other_code_are_refused(
         self, small: Problem, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,7 @@ def keys(trials: list[Trial]) -> list[str]:
 class Late(SerialExecutor):
     """Brings several at a time, the oldest or the newest first, as workers may."""
 
-    capacity = 4
+    capacity = capacity_ahead = 4
     size = 4
     newest = False
 

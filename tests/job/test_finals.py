@@ -103,7 +103,7 @@ def test_the_incumbent_is_the_trial_that_the_search_was_told_of() -> None:
 class Fake:
     """Times by config and round; the newest candidate comes back first."""
 
-    capacity = 2
+    capacity = capacity_ahead = 2
 
     def __init__(self, time_us: Callable[[int, int], float | None]) -> None:
         self.time_us = time_us

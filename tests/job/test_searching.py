@@ -15,7 +15,7 @@ from tuner.job.trials import Trials
 from tuner.runtime.rules import Config
 from tuner.search import Search
 
-CAPACITY = 3
+CAPACITY, DEEP = 3, 6
 
 
 class Memory:
@@ -49,7 +49,7 @@ class Memory:
 class SlowFirst:
     """Answers one at a time, the first of all only when nothing else is in flight."""
 
-    capacity = CAPACITY
+    capacity, capacity_ahead = CAPACITY, DEEP
 
     def __init__(self) -> None:
         self.waiting: list[Candidate] = []
@@ -86,21 +86,25 @@ def searched(sampler: str, executor: Any, **rules: Any) -> list[Config]:
 def test_workers_do_not_idle_for_a_slow_trial_where_nothing_depends_on_it() -> None:
     executor = SlowFirst()
     assert len(searched("random", executor)) == 60
-    assert executor.before_first == AHEAD * CAPACITY - 1
-    assert executor.most == CAPACITY
+    assert executor.before_first == AHEAD * DEEP - 1
+    assert executor.most == DEEP
 
 
 @pytest.mark.parametrize(
-    ("sampler", "rules"),
-    [("anneal", {}), ("random", {"patience": 50}), ("random", {"target_us": 1})],
+    ("sampler", "rules", "in_flight"),
+    [
+        ("anneal", {}, CAPACITY),
+        ("random", {"patience": 50}, DEEP),
+        ("random", {"target_us": 1}, DEEP),
+    ],
 )
 def test_where_something_depends_on_results_the_window_is_what_is_in_flight(
-    sampler: str, rules: dict[str, Any]
+    sampler: str, rules: dict[str, Any], in_flight: int
 ) -> None:
     executor = SlowFirst()
     assert len(searched(sampler, executor, **rules)) == 60
-    assert executor.before_first == CAPACITY - 1
-    assert executor.most == CAPACITY
+    assert executor.before_first == in_flight - 1
+    assert executor.most == in_flight
 
 
 @pytest.mark.parametrize("sampler", ["random", "anneal"])

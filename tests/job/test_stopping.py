@@ -212,7 +212,7 @@ def test_a_wrong_config_does_not_reach_the_target(
     write_space(tmp_path, ("none", "skips"))
     best = tune_small(trials=100, verify="all").best
     assert best is not None
-    monkeypatch.setattr(Late, "capacity", capacity)
+    monkeypatch.setattr(Late, "capacity_ahead", capacity)
     monkeypatch.setattr(run, "SerialExecutor", Late)
     outcome = tune_small(trials=40, target_us=best.latency_us, sampler="random", seed=1)
     wrong = [trial for trial in stored(outcome) if trial.status == Status.CORRECTNESS]

@@ -15,7 +15,13 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Candidates that are worth having in flight at once."""
+        """Candidates in flight that keep all workers busy: one each, and a few on their way."""
+
+    @property
+    def capacity_ahead(self) -> int:
+        """The same where no candidate depends on another's result: more, if workers take several
+        at a time.
+        """
 
     def submit(self, candidate: Candidate) -> None:
         """Takes a candidate."""
@@ -36,7 +42,7 @@ class SerialExecutor:
         TunerError: The kernel's file cannot be loaded.
     """
 
-    capacity = 1
+    capacity = capacity_ahead = 1
 
     def __init__(self, problem: Problem) -> None:
         self._backend = load_backend(problem)

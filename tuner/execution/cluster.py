@@ -123,11 +123,16 @@ class RayExecutor:
 
     @property
     def capacity(self) -> int:
-        """A batch for each worker of each stage; of single candidates a few more, so that none
-        waits for the next to be chosen.
+        """One for each worker of each stage and a quarter more, so that none waits for the next to
+        be chosen.
         """
         workers = self._size * len(self._stages)
-        return self._batch * workers if self._batch > 1 else workers + max(1, workers // 4)
+        return workers + max(1, workers // 4)
+
+    @property
+    def capacity_ahead(self) -> int:
+        """A batch for each worker of each stage, where the backend has batches."""
+        return max(self.capacity, self._batch * self._size * len(self._stages))
 
     def submit(self, candidate: Candidate) -> None:
         """Queues a candidate; it is sent when somebody waits."""
@@ -158,9 +163,10 @@ class RayExecutor:
         """Takes candidates of one stage for a worker, as a client of the pool.
 
         One whose worker has died goes alone. A batch is halved, so that a worker has one half to
-        work on while the other is on its way; single candidates wait for whoever is free first.
+        work on while the other is on its way; where so few are in flight that there is no batch
+        for each, they wait for whoever is free first.
         """
-        if busy and self._batch == 1:
+        if busy and (self._batch == 1 or self._in_flight <= self.capacity):
             return None
         if not self._loaded:
             if not self._to_load or kind != self._kinds[0]:

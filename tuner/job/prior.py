@@ -204,7 +204,7 @@ def _measured(
     while pending or row is not None:
         if stop.is_set():
             raise KeyboardInterrupt
-        if row is not None and pending < executor.capacity:
+        if row is not None and pending < executor.capacity_ahead:
             executor.submit(Candidate(row, space.config(row)))
             pending, row = pending + 1, next(rows, None)
             continue

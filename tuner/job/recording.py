@@ -219,7 +219,8 @@ class _Run:
         done: list[Measurement] = []
         committed = time.monotonic()
         while not self.interrupted.is_set():
-            outstanding += self._submit(rows, executor, AHEAD * executor.capacity - outstanding)
+            room = AHEAD * executor.capacity_ahead - outstanding
+            outstanding += self._submit(rows, executor, room)
             if not outstanding:
                 break
             came = executor.wait(POLL_S)

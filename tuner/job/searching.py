@@ -86,7 +86,9 @@ class Searching:
         """Searches to the end, or until `stop` is set."""
         learns = self.search.learns or self.stopping.learns
         while not self.stop.is_set():
-            capacity = self.executor.capacity
+            capacity = self.executor.capacity_ahead
+            if self.search.learns:  # the less is in flight, the more each proposal knows
+                capacity = self.executor.capacity
             window = capacity if learns or capacity == 1 else AHEAD * capacity
             room = len(self._untold) < window and not self.search.exhausted
             if room and len(self._in_flight) >= capacity:
