@@ -1,8 +1,9 @@
-"""Fixtures of the tests that run kernels: small ones, and a local Ray."""
+"""Which tests run, and fixtures of those that run kernels: small ones, and a local Ray."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,15 @@ from tests.cli.console import Call, Said
 from tests.postgres_server import REQUIRED, NoServerError, Server
 from tuner.cli import main
 
+TAKE_LONG = ("slow", "faults")
+
 # Machines are slow and noisy: the time of an example says nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a run in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +31,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak", action="store_true", help="tests of faults: inject ten times as many"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what takes long unless `-m`, or a file or folder on the command line, names it."""
+    named = {Path(argument.partition("::")[0]).resolve() for argument in config.args}
+    named.discard(Path(__file__).parent)
+    unasked = [marker for marker in TAKE_LONG if marker not in config.option.markexpr]
+    left_out = [
+        item
+        for item in items
+        if any(map(item.get_closest_marker, unasked)) and not named & {item.path, item.path.parent}
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture

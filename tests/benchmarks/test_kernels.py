@@ -107,6 +107,7 @@ def test_a_failure_in_turn_keeps_its_reason() -> None:
     assert (both.latency_us, both.reason) == (None, "too large")
 
 
+@pytest.mark.slow
 def test_every_way_computes_the_same_layer(small_row: Row) -> None:
     runs = dict(small_row.ways)
     assert [run.reason for run in runs.values()] == [""] * 6
@@ -134,6 +135,7 @@ def test_another_workload_or_device_has_no_record(results: Path) -> None:
     assert from_table("matmul", SMALL, "trn2") is None
 
 
+@pytest.mark.slow
 def test_a_stale_record_is_searched_again(results: Path, tmp_path: Path) -> None:
     path = results / "trn1.json"
     data = json.loads(path.read_text())

@@ -50,6 +50,7 @@ def test_what_is_left_out_is_said(call: Call, tmp_path: Path) -> None:
     assert "; left out " in said.out
 
 
+@pytest.mark.slow
 def test_busy_cores_and_policies_count(call: Call, tmp_path: Path) -> None:
     def latency(*more: str) -> float:
         path = tmp_path / "t.json"

@@ -23,7 +23,6 @@ from tuner.runtime.errors import TunerError
 SHAPE = "M=256,K=512,N=1024"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 class TestRay(ExecutorConformance):
     @classmethod

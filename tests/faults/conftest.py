@@ -1,10 +1,9 @@
-"""Faults on purpose: which of these tests run, how many faults they inject, what is said of it."""
+"""Faults on purpose: how many these tests inject, and what is said of it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -12,21 +11,13 @@ SOAK_FACTOR = 10
 _INJECTED = pytest.StashKey[dict[str, Counter[str]]]()
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves these tests out unless `-m` or a path on the command line names them."""
-    faults = [item for item in items if item.get_closest_marker("faults")]
+    """Gives these tests more time where they inject more."""
     if config.getoption("soak"):
-        for item in faults:
-            item.add_marker(pytest.mark.timeout(SOAK_FACTOR * float(config.getini("timeout"))))
-    wanted = "faults" in config.option.markexpr or any(map(_is_here, config.args))
-    if not wanted and faults:
-        config.hook.pytest_deselected(items=faults)
-        items[:] = [item for item in items if not item.get_closest_marker("faults")]
-
-
-def _is_here(argument: str) -> bool:
-    return Path(argument.partition("::")[0]).resolve().is_relative_to(Path(__file__).parent)
+        for item in items:
+            if item.get_closest_marker("faults"):
+                limit_s = SOAK_FACTOR * float(config.getini("timeout"))
+                item.add_marker(pytest.mark.timeout(limit_s))
 
 
 def pytest_terminal_summary(

@@ -32,6 +32,7 @@ def run(space_file: Path, tmp_path: Path, fake: Fake, **settings: Any) -> Outcom
     )
 
 
+@pytest.mark.slow
 def test_a_job_finds_the_fastest_and_checks_it(tmp_path: Path, fake: Fake) -> None:
     outcome = run(write_space(tmp_path), tmp_path, fake)
     assert (outcome.kind, outcome.trials, outcome.failures) == ("measured", 4, {})
@@ -43,6 +44,7 @@ def test_a_job_finds_the_fastest_and_checks_it(tmp_path: Path, fake: Fake) -> No
     assert study.info.fingerprint["versions"]["nki"] == "0.6.0"
 
 
+@pytest.mark.slow
 def test_wrong_configs_are_found_on_the_device(tmp_path: Path, fake: Fake) -> None:
     space = write_space(tmp_path, faults=("none", "element"))
     outcome = run(space, tmp_path, fake, verify="all", trials=6)
@@ -51,6 +53,7 @@ def test_wrong_configs_are_found_on_the_device(tmp_path: Path, fake: Fake) -> No
     assert outcome.best.config["fault"] == "none"
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_goes_on(tmp_path: Path, fake: Fake) -> None:
     space = write_space(tmp_path)
     run(space, tmp_path, fake, trials=2)

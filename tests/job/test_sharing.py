@@ -98,6 +98,7 @@ def test_what_a_dead_driver_leaves_is_taken_over(
     assert len(other.own()) >= TRIALS - len(finished)
 
 
+@pytest.mark.slow
 class TestInOneProcess:
     """What needs no second process: a driver that finds the trials of one before it."""
 

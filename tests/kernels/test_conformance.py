@@ -121,6 +121,7 @@ def some(legal: SearchSpace, count: int, seed: int = 0) -> list[Config]:
     return [legal.config(int(row)) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_choice_gives_the_reference_s_result(name: str) -> None:
     """Every value of every parameter, with every dtype and with every word of every variant."""
@@ -137,6 +138,7 @@ def test_every_choice_gives_the_reference_s_result(name: str) -> None:
     assert words <= {item for _, item in tried}
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.data())
 @pytest.mark.parametrize("name", OURS)
@@ -154,6 +156,7 @@ def test_any_config_of_any_shape_gives_the_reference_s_result(
     case.check(legal.config(data.draw(st.integers(0, len(legal) - 1))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_loops_as_wholes_give_the_program_of_loops_pass_by_pass(name: str) -> None:
     cases = list(odd_cases(name))
@@ -188,6 +191,7 @@ def fits(case: Case, config: Config) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_memory_constraints_refuse_nothing_that_fits_and_little_else_passes(name: str) -> None:
     passed = misses = refused = 0

@@ -67,6 +67,7 @@ def test_agrees_with_reference(name: str, program: Program, rules: Policy, sbuf:
     assert result.makespan == max(expected.done, default=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(program=programs(), rules=policies(), sbuf=st.sampled_from([8192, 9216, 20480]))
 def test_waits_are_the_reference_s_without_the_implied(

@@ -28,7 +28,7 @@ from tuner.job.prior import MAX_SIMULATED, Prior
 from tuner.job.resuming import DRIVER, find_study
 from tuner.job.searching import Searching
 from tuner.job.settings import SERIAL, Job
-from tuner.job.shared_search import SharedSearching, without
+from tuner.job.shared_search import SharedSearching
 from tuner.job.sharing import new_driver, sharing
 from tuner.job.stopping import Stopping, doubt, exhausting_s
 from tuner.job.trials import Trials
@@ -238,7 +238,11 @@ class Run:
         """Commits what other drivers measured."""
         if not done:
             return
-        done = [(c, dataclasses.replace(m, host_s=without(m.host_s, SEARCHED))) for c, m in done]
+        spent = [{n: s for n, s in m.host_s.items() if n != SEARCHED} for _, m in done]
+        done = [
+            (c, dataclasses.replace(m, host_s=host_s))
+            for (c, m), host_s in zip(done, spent, strict=True)
+        ]
         self.known.learn(self.store.append(self.study.id, done))
         self._report()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,7 +24,6 @@ __all__ = [
     "FROM",
     "SharedKeeper",
     "SharedSearching",
-    "without",
 ]
 
 POLL_S = 0.25
@@ -266,8 +265,3 @@ def _from(entry: Entry) -> Measurement:
     assert entry.result is not None
     figures = {name: value for name, value in entry.result.figures.items() if name != REMEASURED}
     return dataclasses.replace(entry.result, figures={**figures, FROM: entry.owner})
-
-
-def without(host_s: Mapping[str, float], name: str) -> dict[str, float]:
-    """Returns seconds by phase but those of one."""
-    return {phase: seconds for phase, seconds in host_s.items() if phase != name}

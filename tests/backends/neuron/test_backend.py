@@ -96,6 +96,7 @@ def test_stages_in_different_workers(
     assert timed.latency_us == pytest.approx(34 * 1.0025)
 
 
+@pytest.mark.slow
 def test_compiling_overlaps_timing_where_it_runs_nothing(
     kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_core_that_a_stranger_holds(backend: Backend, fake: Fake) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["compile", "run"])
 def test_one_that_hangs_is_ended_with_its_children(
     kernel_file: Path, fake: Fake, phase: str

@@ -20,6 +20,7 @@ def compiles(fake: Fake) -> int:
     return len([line for line in fake.log() if "columns" in line])
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_twice(
     kernel_file: Path, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_spike_times_where_there_is_no_nrtpy(
     assert backend.fingerprint()["versions"]["spike"] == "0.1.0"
 
 
+@pytest.mark.slow
 def test_the_explorer_times_without_either(
     kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
