@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmarks.arguments import positive, positives
-from benchmarks.scaling.figures import fit
+from benchmarks.scaling.figures import Point, fit
 from benchmarks.scaling.report import DRIVER_TRIALS, Found, as_data, show
 from benchmarks.scaling.runs import Crew, Real, Sleeping, available_mb, crew, real
 from tuner.runtime.errors import TunerError
@@ -26,7 +26,7 @@ MANY = 64
 """From so many workers on a run goes to where the bar on the driver's CPU is."""
 SATURATED_WORKERS, SATURATED_TRIALS = 8, 1500
 REAL_TRIALS = 2000
-WORKER_MB, SPARE_MB = 120.0, 2000.0
+WORKER_MB, SPARE_MB = 70.0, 2000.0
 """What a worker takes as long as none was measured, and what is left alone."""
 
 
@@ -105,10 +105,14 @@ def measure(
         attempt("simulated trials", lambda: simulated.append(real(REAL_TRIALS)))
     if not scaled:
         raise TunerError(f"nothing was run: {'; '.join(skipped)}")
-    cost = (saturated or scaled)[-1].cost
-    points = [(run.workers, run.seconds, run.busy.per_s) for run in scaled]
-    model = fit(points, cost.driver_s, cost.others_s, os.cpu_count() or 1)
+    points = [_point(run) for run in scaled]
+    model = fit(points, _point((saturated or scaled)[-1]), os.cpu_count() or 1)
     return Found([*scaled, *default], saturated, simulated, model, skipped)
+
+
+def _point(run: Sleeping) -> Point:
+    cost = run.cost
+    return Point(run.workers, run.seconds, run.busy.per_s, cost.driver_s, cost.others_s)
 
 
 def _check_memory(count: int, before: Sequence[Sleeping]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["Busy", "Model", "Sleep", "busy", "fit", "slope"]
+__all__ = ["Busy", "Model", "Point", "Sleep", "busy", "fit", "slope"]
+
+EASY = 0.5
+"""A run with less than this share of what the cores can do is not held up by them."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,14 @@ class Model:
         gap_s: Between two trials of a worker.
         driver_s: CPU seconds of the driver for a trial.
         others_s: CPU seconds of Ray and the workers for a trial, on the driver's machine.
+        idle: Cores that Ray keeps busy for each worker, whatever that does.
         cores: Cores that all of them share.
     """
 
     gap_s: float
     driver_s: float
     others_s: float
+    idle: float
     cores: int
 
     @property
@@ -104,31 +110,51 @@ class Model:
         """Trials a second at which the driver is all busy."""
         return 1 / self.driver_s
 
-    @property
-    def machine_per_s(self) -> float:
-        """Trials a second at which the cores are, where all processes are on one machine."""
-        return self.cores / (self.driver_s + self.others_s)
+    def machine_per_s(self, workers: int) -> float:
+        """Returns trials a second at which the cores are, where all processes are on one
+        machine.
+        """
+        return max(self.cores - self.idle * workers, 0.0) / (self.driver_s + self.others_s)
 
     def per_s(self, workers: int, seconds: float) -> float:
         """Returns trials a second of so many workers on one machine."""
         asked = workers / (seconds + self.gap_s)
-        return min(asked, self.driver_per_s, self.machine_per_s)
+        return min(asked, self.driver_per_s, self.machine_per_s(workers))
 
     def workers(self, seconds: float) -> float:
         """Returns how many workers one driver keeps busy where they have machines of their own."""
         return (seconds + self.gap_s) / self.driver_s
 
 
-def fit(
-    points: Sequence[tuple[int, float, float]], driver_s: float, others_s: float, cores: int
-) -> Model:
-    """Fits the gap between trials to runs that were not saturated.
+@dataclass(frozen=True)
+class Point:
+    """What a run says to the model.
 
-    Args:
-        points: (workers, seconds, trials a second) of each run.
+    Attributes:
+        per_s: Trials a second.
         driver_s: CPU seconds of the driver for a trial.
         others_s: Those of the other processes.
+    """
+
+    workers: int
+    seconds: float
+    per_s: float
+    driver_s: float
+    others_s: float
+
+
+def fit(points: Sequence[Point], saturated: Point, cores: int) -> Model:
+    """Fits the model.
+
+    Args:
+        points: Runs of any number of workers.
+        saturated: The one that says what a trial costs: its trials take no time, and beside so many
+            of them the rest is little.
         cores: Cores of the machine.
     """
-    gaps = [workers / per_s - seconds for workers, seconds, per_s in points]
-    return Model(max(median(gaps), 0.0), driver_s, others_s, cores)
+    most = max(points, key=lambda point: point.workers)  # what Ray takes for itself counts least
+    idle = max(most.others_s - saturated.others_s, 0.0) * most.per_s / most.workers
+    bare = Model(0.0, saturated.driver_s, saturated.others_s, idle, cores)
+    free = [p for p in points if p.per_s < EASY * bare.machine_per_s(p.workers)]
+    gaps = [p.workers / p.per_s - p.seconds for p in free]
+    return dataclasses.replace(bare, gap_s=max(median(gaps), 0.0) if gaps else 0.0)

@@ -83,7 +83,6 @@ def as_data(found: Found) -> dict[str, Any]:
         "model": {
             **asdict(model),
             "driver_per_s": model.driver_per_s,
-            "machine_per_s": model.machine_per_s,
         },
         "bars": [{**asdict(bar), "word": bar.word} for bar in bars(found)],
     }
@@ -143,11 +142,12 @@ def _show_model(found: Found) -> None:
     print(
         f"model: trials/s = min(workers / (seconds + {1000 * model.gap_s:.1f} ms), "
         f"1 / {1000 * model.driver_s:.2f} ms, "
-        f"{model.cores} cores / {1000 * (model.driver_s + model.others_s):.2f} ms)\n"
+        f"({model.cores} cores - {1000 * model.idle:.1f} ms/s * workers) "
+        f"/ {1000 * (model.driver_s + model.others_s):.2f} ms)\n"
         f"the driver alone: at most {model.driver_per_s:.0f} trials/s, so it keeps "
         + ", ".join(f"{model.workers(s):,.0f} workers at {s:g} s" for s in (0.1, 1.0, 10.0))
         + " a trial busy\n(with the workers on machines of their own); "
-        f"all on these {model.cores} cores: at most {model.machine_per_s:.0f} trials/s"
+        f"64 workers on these {model.cores} cores: at most {model.machine_per_s(64):.0f} trials/s"
     )
     runs = [*(run for run in found.runs if run.sampler == "random"), *found.saturated]
     table(

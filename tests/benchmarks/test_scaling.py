@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.scaling import sleeping
 from benchmarks.scaling.__main__ import main
-from benchmarks.scaling.figures import Busy, Model, Sleep, busy, fit, slope
+from benchmarks.scaling.figures import Busy, Model, Point, Sleep, busy, fit, slope
 from benchmarks.scaling.report import Bar, Found, bars, show
 from benchmarks.scaling.runs import Cost, Real, Sleeping, crew
 
@@ -30,7 +30,9 @@ RUN = Sleeping(
 
 def found(run: Sleeping = RUN, per_s: float = 300.0) -> Found:
     simulated = Real(2, 2000, 5.0, per_s, RUN.cost)
-    return Found([run], [run], [simulated], Model(0.02, 0.004, 0.006, 2), ["256 workers: many"])
+    return Found(
+        [run], [run], [simulated], Model(0.02, 0.004, 0.006, 0.005, 2), ["256 workers: many"]
+    )
 
 
 def test_workers_that_sleep_one_after_the_other_are_all_busy() -> None:
@@ -71,10 +73,19 @@ def test_the_cost_of_a_trial_is_that_around_the_trial_asked_for() -> None:
 
 
 def test_the_model_is_bound_by_workers_then_by_the_driver_then_by_the_cores() -> None:
-    model = fit([(1, 1.0, 1 / 1.01), (8, 1.0, 8 / 1.02), (64, 1.0, 64 / 1.03)], 0.004, 0.006, 2)
-    assert model.gap_s == pytest.approx(0.02)
+    saturated = Point(8, 0.0, 150.0, driver_s=0.004, others_s=0.006)
+    runs = [
+        Point(1, 1.0, 1 / 1.01, 0.010, 0.040),
+        Point(8, 1.0, 8 / 1.02, 0.005, 0.010),
+        Point(32, 1.0, 32 / 1.03, 0.004, 0.008),
+        Point(200, 1.0, 100.0, 0.004, 0.016),
+    ]
+    model = fit(runs, saturated, cores=2)
+    assert model.gap_s == pytest.approx(0.02), "of those that the cores do not hold up"
+    assert model.idle == pytest.approx(0.005)
     assert model.per_s(10, 1.0) == pytest.approx(10 / 1.02)
-    assert model.per_s(1000, 1.0) == model.machine_per_s == pytest.approx(200)
+    assert model.per_s(200, 1.0) == model.machine_per_s(200) == pytest.approx(100)
+    assert model.machine_per_s(1000) == 0
     assert dataclasses.replace(model, cores=64).per_s(1000, 1.0) == model.driver_per_s == 250
     assert model.workers(1.0) == pytest.approx(255)
 
