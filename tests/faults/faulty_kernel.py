@@ -9,6 +9,7 @@ __all__ = ["CRASHES", "HANGS", "HEALTHY", "HOGS", "SHAPE", "fault_of", "write_fa
 HEALTHY, HANGS, CRASHES, HOGS = "healthy", "hangs", "crashes", "hogs"
 OF_20 = {3: HANGS, 8: HANGS, 13: HANGS, 18: HANGS, 5: CRASHES, 10: HOGS}
 SHAPE = "M=128,N=128"
+NEVER = 1 << 40
 
 KERNEL = '''\
 import ctypes
@@ -137,7 +138,7 @@ def fault_of(case: int) -> str:
 
 
 def write_faulty(
-    folder: Path, configs: int, sleep_s: float, healthy: bool = False, held: int | None = None
+    folder: Path, configs: int, sleep_s: float, healthy: bool = False, held: int = NEVER
 ) -> Path:
     """Writes the kernel and its search space of so many configs; returns the latter's file.
 
@@ -146,15 +147,14 @@ def write_faulty(
         configs: A fifth of them hangs, a twentieth crashes, a twentieth hogs memory.
         sleep_s: What a healthy one takes at least.
         healthy: Whether all are.
-        held: Once so many have begun, the healthy ones wait for a file "go".
+        held: Once so many have begun, those that are tried again included, the healthy ones wait
+            for a file "go".
     """
     (folder / "beats").mkdir()
     (folder / "runs").touch()
     of_20: dict[int, str] = {} if healthy else OF_20
     (folder / "faulty.py").write_text(
-        KERNEL.format(
-            folder=folder, of_20=of_20, sleep_s=sleep_s, held=configs if held is None else held
-        )
+        KERNEL.format(folder=folder, of_20=of_20, sleep_s=sleep_s, held=held)
     )
     path = folder / "faulty.toml"
     path.write_text(SPACE.format(cases=list(range(configs))))
