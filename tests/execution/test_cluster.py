@@ -113,6 +113,17 @@ def test_another_tuner_package_in_the_working_directory_does_not_matter(tmp_path
     assert "best verified yes" in done.flat
 
 
+@pytest.mark.slow
+def test_who_is_ended_by_ray_itself_for_want_of_memory_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # of the machine's: always exceeded
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    done = console(f"tune matmul --shape {SHAPE} --trials 2 --workers 1", cwd=tmp_path)
+    why = "memory: Ray ended the worker, as its node ran low"
+    assert (done.code, done.err) == (2, f"error: Ray workers do not start: {why}\n")
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
