@@ -115,6 +115,7 @@ def test_failures_have_their_reason(
         check(problem(kernel_file), CONFIG, ORACLE)
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_ended_with_its_children(
     kernel_file: Path, fake: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

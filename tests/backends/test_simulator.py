@@ -134,6 +134,7 @@ assert not late, late
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("core", "name"), [("trn2", "nki"), ("trn2", "nki:guide"), ("trn1", "beta1")]
 )

@@ -85,6 +85,7 @@ def test_where_it_overflows_the_published_kernel_stands_for_it() -> None:
     assert run == published("trn1", 8192, 2048, 1024, run.roofline_us)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "policy"), [("trn1", "beta1"), ("trn2", "nki:guide")])
 def test_the_published_kernel_spills_with_the_compiler_of_its_time(
     device: str, policy: str
@@ -118,12 +119,14 @@ def test_every_way_computes_the_same_layer(small_row: Row) -> None:
     assert naive.hbm_read_bytes > strip.hbm_read_bytes
 
 
+@pytest.mark.slow
 def test_tuned_is_never_slower_than_the_default(small_row: Row) -> None:
     for tuned in (small_row.fused, small_row.tuned_product):
         assert tuned.gain is not None
         assert tuned.gain >= 1
 
 
+@pytest.mark.slow
 def test_a_shipped_record_is_taken_instead_of_a_search(results: Path, tmp_path: Path) -> None:
     tuned = find_tuned("matmul", SMALL, "trn1", Searching(str(tmp_path / "none"), trials=2))
     assert tuned.source == "table, 1 trials"
@@ -195,6 +198,7 @@ def test_claims_stand_beside_ours_with_their_source() -> None:
     assert {claim.source for claim in told} == {"arXiv 2510.25977"}
 
 
+@pytest.mark.slow
 def test_the_report_tells_every_way_and_says_simulated(small_row: Row) -> None:
     failed = replace(small_row, product=a_run(None, reason="no memory"))
     each = found(small_row, failed)

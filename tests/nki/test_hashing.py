@@ -64,6 +64,7 @@ def test_the_model_has_the_same_hash_wherever_it_is_installed(copied: Path) -> N
     assert hashing.model_hash.__wrapped__() == model_hash()
 
 
+@pytest.mark.slow
 def test_the_model_s_hash_follows_its_code(copied: Path) -> None:
     for name in ("neuroncore/costs.py", "neuroncore/schedule/events.py", "nki/isa/matmul.py"):
         path = copied / name

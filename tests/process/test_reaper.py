@@ -35,6 +35,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
     return Scratch()
 
 
+@pytest.mark.slow
 def test_closing_ends_what_is_marked_and_removes_the_folder(scratch: Scratch) -> None:
     reaper = Reaper(scratch.path)
     mine, other = sleeper(reaper.mark), sleeper({})
@@ -74,6 +75,7 @@ def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_signals_that_end_a_job_do_not_end_its_reaper(scratch: Scratch) -> None:
     reaper = Reaper(scratch.path)
     mine = sleeper(reaper.mark)

@@ -60,6 +60,7 @@ def test_of_two_claims_the_first_counts(driver: Driver) -> None:
     assert one.read() == entries
 
 
+@pytest.mark.slow
 def test_every_config_has_one_driver_when_all_claim_at_once(driver: Driver) -> None:
     drivers = [driver(f"driver {i}") for i in range(4)]
     begin = threading.Barrier(len(drivers))

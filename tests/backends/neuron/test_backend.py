@@ -152,6 +152,7 @@ def test_a_machine_with_other_versions_is_refused(
         load_backend(Problem(**{**vars(problem), "options": options}))
 
 
+@pytest.mark.slow
 def test_a_machine_without_cores(
     kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

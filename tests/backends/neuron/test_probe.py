@@ -93,6 +93,7 @@ def test_what_keeps_a_package_from_use(tmp_path: Path, code: str, problem: str) 
     assert bool(found.problem) == bool(problem)
 
 
+@pytest.mark.slow
 def test_an_import_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     code = "import os, time\nos.fork()\nopen(f'{os.environ[\"PIDS\"]}/{os.getpid()}', 'w')\n"
     write_package(tmp_path / "packages", "nki", "0.6.0", "nki", f"{code}time.sleep(60)\n")

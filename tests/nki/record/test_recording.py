@@ -197,6 +197,7 @@ def kernels(draw: Any) -> str:
     return HELPERS + START + "\n".join(writer.indented(body)) + END
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(text=kernels(), p=st.integers(1, 4))
 def test_kernels_of_all_kinds(text: str, p: int) -> None:

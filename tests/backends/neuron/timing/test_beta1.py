@@ -80,6 +80,7 @@ def test_a_new_sdk_does_not_time_on_trn1(
         NeuronBackend(problem).fingerprint()
 
 
+@pytest.mark.slow
 def test_both_limits_are_told(problem: Problem, old: Fake) -> None:
     options = {**problem.options, "compile_timeout_s": 2, "timeout_s": 1}
     backend = load_backend(Problem(**{**vars(problem), "options": options}))

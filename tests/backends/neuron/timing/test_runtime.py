@@ -54,6 +54,7 @@ def test_times_of_the_host_are_other_times(kernel_file: Path, fake: Fake) -> Non
     assert {name for name in mine if mine[name] != other[name]} == {"metric"}
 
 
+@pytest.mark.slow
 def test_spike_times_where_there_is_no_nrtpy(
     kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_the_explorer_times_without_either(
     assert checked.reason.startswith("numbers cannot be checked: neuron-explorer gives times")
 
 
+@pytest.mark.slow
 def test_numbers_are_checked_by_nrtpy_where_the_explorer_times(
     kernel_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
