@@ -8,7 +8,7 @@ from functools import cache
 import msgspec
 
 from tuner.neuroncore.device_files import Constant
-from tuner.papi.files import facts_of, to_struct
+from tuner.papi.files import Count, Positive, facts_of, to_struct
 from tuner.papi.hardware import Pim
 
 __all__ = ["Die", "bank_groups", "banks_that_fit", "built", "die", "power_w"]
@@ -26,14 +26,14 @@ class Die(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    die_mm2: float
-    bank_mm2: float
-    fpu_mm2: float
-    budget_w: float
-    dies: int
-    banks_of_a_group: int
-    groups: int
-    gib_of_a_group: float
+    die_mm2: Positive
+    bank_mm2: Positive
+    fpu_mm2: Positive
+    budget_w: Positive
+    dies: Count
+    banks_of_a_group: Count
+    groups: Count
+    gib_of_a_group: Positive
     constants: tuple[Constant, ...] = ()
 
 

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from tuner.neuroncore.device_files import SUFFIX, Constant, constant_of, is_file, tables_of
+from tuner.neuroncore.device_files import SUFFIX, Constant, is_file
 from tuner.runtime.errors import TunerError, unknown
 from tuner.runtime.files import read_text
 
-__all__ = ["MAX_FILE_BYTES", "Facts", "facts_of", "names", "table_of", "to_struct"]
+__all__ = [
+    "Count",
+    "Facts",
+    "Positive",
+    "Share",
+    "ZeroOrMore",
+    "facts_of",
+    "names",
+    "table_of",
+    "to_struct",
+]
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+ZeroOrMore = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 MAX_FILE_BYTES, MAX_HEIRS = 1 << 20, 8
+LARGEST = 1e9
 FOLDER = Path(__file__).resolve().parent / "data"
 _WORDS = ("kind", "inherits", "constants")
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    value: int | float
+    tag: Literal["D", "M", "R", "A"]
+    source: Annotated[str, msgspec.Meta(min_length=1)]
+    range: tuple[float, float] | None = None
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -64,12 +88,21 @@ def table_of(what: str, name: str, folder: str) -> tuple[dict[str, Any], str, Pa
         text = read_text(name, MAX_FILE_BYTES)
     except TunerError as error:
         raise TunerError(f"{what} {error}") from None
-    return tables_of(text, label), label, Path(name)
+    return _parsed(text, label), label, Path(name)
 
 
 @cache
 def _shipped(path: Path) -> dict[str, Any]:
-    return tables_of(path.read_text(encoding="utf-8"), path.name)
+    return _parsed(path.read_text(encoding="utf-8"), path.name)
+
+
+def _parsed(text: str, label: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # of TOML, of a number with thousands of digits
+        raise TunerError(f"{label}: {error}") from None
+    except RecursionError:
+        raise TunerError(f"{label}: nested too deeply") from None
 
 
 def facts_of(what: str, name: str, folder: str, heirs: tuple[Path, ...] = ()) -> Facts:
@@ -104,8 +137,20 @@ def facts_of(what: str, name: str, folder: str, heirs: tuple[Path, ...] = ()) ->
     if constants is not None and not isinstance(constants, dict):
         raise TunerError(f"{label}: constants = {constants!r}: expected a table")
     for key, entry in (constants or {}).items():
-        found[key] = constant_of(key, entry, label)
+        found[key] = _constant(key, entry, f"{label}: {key}")
     return Facts(path.stem, kind, label, found)
+
+
+def _constant(name: str, entry: Any, where: str) -> Constant:
+    try:
+        given = msgspec.convert(entry, _Entry)
+    except msgspec.ValidationError as error:
+        form = '{ value = ..., tag = "M", source = "...", range = [low, high] }'
+        raise TunerError(f"{where}: {error}; expected {form}") from None
+    low, high = given.range or (0.0, LARGEST)
+    if not low <= given.value <= high:
+        raise TunerError(f"{where} = {given.value!r}: expected {low:g} to {high:g}")
+    return Constant(name, given.value, given.tag, given.source, given.range)
 
 
 def to_struct(facts: Facts, struct: type[_Struct]) -> _Struct:

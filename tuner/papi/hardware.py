@@ -10,7 +10,15 @@ from functools import cache
 import msgspec
 
 from tuner.neuroncore.device_files import Constant, is_file
-from tuner.papi.files import facts_of, names, to_struct
+from tuner.papi.files import (
+    Count,
+    Positive,
+    Share,
+    ZeroOrMore,
+    facts_of,
+    names,
+    to_struct,
+)
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Gpu", "Link", "Pim", "Unit", "hardware", "hardware_names"]
@@ -35,18 +43,18 @@ class Gpu(_Unit, frozen=True, kw_only=True):
         cache_pj_per_byte: Of L2, L1 and registers together.
     """
 
-    flops_per_ns: float
-    bytes_per_ns: float
-    compute_share: float
-    bandwidth_share: float
-    memory_gib: float
-    multiprocessors: int
-    launch_us: float
-    elementwise_us: float
-    memory_pj_per_byte: float
-    cache_pj_per_byte: float
-    mac_pj_per_mac: float
-    static_w: float
+    flops_per_ns: Positive
+    bytes_per_ns: Positive
+    compute_share: Share
+    bandwidth_share: Share
+    memory_gib: Positive
+    multiprocessors: Count
+    launch_us: ZeroOrMore
+    elementwise_us: ZeroOrMore
+    memory_pj_per_byte: Positive
+    cache_pj_per_byte: Positive
+    mac_pj_per_mac: Positive
+    static_w: ZeroOrMore
 
 
 class Pim(_Unit, frozen=True, kw_only=True):
@@ -66,21 +74,21 @@ class Pim(_Unit, frozen=True, kw_only=True):
         full_power_w: Of a stack of 1024 banks with one FPU each that reads for every row.
     """
 
-    banks: int
-    fpus_per_bank: float
-    stack_gib: float
-    channels: int
-    command_bytes: int
-    clock_ns: float
-    command_cycles: float
-    fc_scale: float
-    attention_cycles: float
-    attention_overhead_cycles: float
-    attention_scale: float
-    read_pj_per_byte: float
-    compute_energy_share: float
-    full_power_w: float
-    static_w: float
+    banks: Count
+    fpus_per_bank: Positive
+    stack_gib: Positive
+    channels: Count
+    command_bytes: Count
+    clock_ns: Positive
+    command_cycles: Positive
+    fc_scale: Positive
+    attention_cycles: Positive
+    attention_overhead_cycles: ZeroOrMore
+    attention_scale: Positive
+    read_pj_per_byte: Positive
+    compute_energy_share: ZeroOrMore
+    full_power_w: Positive
+    static_w: ZeroOrMore
 
     @property
     def rows_per_read(self) -> float:
@@ -105,9 +113,9 @@ class Link(_Unit, frozen=True, kw_only=True):
         hop_us: Latency that a layer's transfers add.
     """
 
-    hop_us: float
-    bytes_per_ns: float
-    pj_per_byte: float
+    hop_us: ZeroOrMore
+    bytes_per_ns: Positive
+    pj_per_byte: ZeroOrMore
 
 
 Unit = Gpu | Pim | Link
