@@ -152,5 +152,5 @@ def test_a_wrong_model_is_one_line(old: str, new: str, message: str, tmp_path: P
 
 
 def test_an_unknown_model_names_the_nearest() -> None:
-    with pytest.raises(TunerError, match="unknown model 'llama-65'; did you mean .*llama-65b"):
+    with pytest.raises(TunerError, match=r"unknown model 'llama-65'; did you mean .*llama-65b"):
         model("llama-65")
