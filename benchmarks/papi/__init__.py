@@ -1,0 +1,1 @@
+"""PAPI's published results beside what the decode model gives."""
