@@ -42,7 +42,17 @@ def test_the_hash_is_that_of_the_package_that_runs(copy: Path) -> None:
         assert fresh_hash() == copied
 
 
-@pytest.mark.parametrize("file", ["job/run.py", "nki/isa/dma.py", "neuroncore/devices/trn2.toml"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "job/run.py",
+        "nki/isa/dma.py",
+        "neuroncore/devices/trn2.toml",
+        "neuroncore/policies/beta1.toml",
+        "papi/data/systems/papi.toml",
+        "papi/data/traces/dolly.csv",
+    ],
+)
 def test_a_changed_file_changes_the_hash(copy: Path, file: str) -> None:
     before = fresh_hash()
     path = copy / file

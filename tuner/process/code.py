@@ -18,10 +18,11 @@ def package_folder() -> Path:
 
 @cache
 def code_hash() -> str:
-    """Returns a hash of the package's source and device files."""
+    """Returns a hash of the package's source and of the constants that it reads."""
     digest = hashlib.sha256()
     folder = package_folder()
-    files = [*folder.rglob("*.py"), *folder.glob("neuroncore/devices/*.toml")]
+    files = [*folder.rglob("*.py"), *folder.glob("neuroncore/*/*.toml")]
+    files += folder.glob("papi/data/*/*.*")
     for path in sorted(files, key=lambda p: p.relative_to(folder).as_posix()):
         inside = path.relative_to(folder).as_posix()
         if not inside.startswith("kernels/"):  # data of the wheel, not code of the package
