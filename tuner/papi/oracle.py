@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tuner.neuroncore.compiled import compiled
 from tuner.papi.costs import Costs
 from tuner.papi.decode import CERTAIN, FINEST, NS_PER_US, Speculation
+from tuner.papi.tables import tables_of
 from tuner.papi.traces import Batches
 
 __all__ = ["oracle_ns"]
@@ -38,36 +39,32 @@ def oracle_ns(
         tries: The numbers of tokens that may be tried at an iteration.
         speculation: What comes of them.
     """
-    tables = _tables(costs, batches.lin.shape[1], tries, speculation)
+    most = batches.lin.shape[1]
+    tables = tables_of(costs, most * max(tries), most)
+    live, tried = np.arange(most + 1), np.array(tries)
+    drafts = np.outer(tried - 1, speculation.draft_share * tables.quickest_ns()[live])
+    rows = np.outer(tried, live)
+    fixed = tables.fc_ns[:, rows] + tables.others_ns[rows] + drafts
     advances = np.array([speculation.parts(tlp) for tlp in tries])
     stride = int(np.gcd.reduce(advances))
     switch_ns = costs.system.reschedule_us * NS_PER_US
     total = 0.0
     for lin, lout in zip(batches.lin, batches.lout, strict=True):
         contexts = np.cumsum(lin[::-1])[::-1] / np.arange(len(lin), 0, -1)
-        total += _least(lout * FINEST, contexts, advances, stride, FINEST, switch_ns, *tables)
+        total += _least(
+            lout * FINEST,
+            contexts,
+            advances,
+            stride,
+            FINEST,
+            switch_ns,
+            fixed,
+            tables.attention_ns,
+            tables.read_ns,
+            tables.tokens_per_read,
+            tried.astype(float),
+        )
     return total
-
-
-def _tables(
-    costs: Costs, requests: int, tries: Sequence[int], speculation: Speculation
-) -> tuple[Any, ...]:
-    """Returns what an iteration takes without attention, by unit, index of tries and live requests;
-    and what attention takes: for each live request and query, and the tokens that a read covers.
-    """
-    units = costs.system.fc_runs_on
-    rlp = np.arange(requests + 1)
-    fc = {unit: costs.fc_ns(unit, np.arange(requests * max(*tries, 1) + 1)) for unit in units}
-    quickest = np.minimum.reduce(list(fc.values()))
-    fixed = np.empty((len(units), len(tries), requests + 1))
-    for u, unit in enumerate(units):
-        for i, tlp in enumerate(tries):
-            drafts = (tlp - 1) * speculation.draft_share * quickest[rlp]
-            others = costs.communication_ns(rlp * tlp) + costs.elementwise_ns + drafts
-            fixed[u, i] = fc[unit][rlp * tlp] + others
-    one = costs.attention_ns(rlp, 1, 0.0)
-    per_read = costs.attention_ns(rlp, 1, 1e-9) - one
-    return fixed, one, per_read, costs.attention_tokens_per_read, np.array(tries, dtype=float)
 
 
 @compiled
@@ -79,8 +76,8 @@ def _least(
     finest: int,
     switch_ns: float,
     fixed: Any,
-    one: Floats,
-    per_read: Floats,
+    empty: Floats,
+    each_read: Floats,
     tokens_per_read: float,
     tries: Floats,
 ) -> float:
@@ -96,7 +93,7 @@ def _least(
             done -= 1
         live = requests - done
         reads = np.ceil((contexts[done] + at / finest) / tokens_per_read)
-        attention = one[live] + per_read[live] * reads
+        attention = empty[live] + each_read[live] * reads
         for unit in range(units):
             cost[state, unit] = np.inf
         for i in range(len(advances)):
