@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -111,7 +112,7 @@ def test_it_is_the_plain_loop(
     assert found.on_gpu.tolist() == units
     assert found.iteration_ns == pytest.approx(taken)
     assert found.latency_ns == pytest.approx(latency)
-    assert found.changes == sum(a != b for a, b in zip(units, units[1:], strict=False))
+    assert found.changes == sum(a != b for a, b in pairwise(units))
 
 
 def test_who_come_together_with_room_for_all_decode_as_a_batch() -> None:
@@ -141,7 +142,7 @@ def test_rows_never_exceed_slots_and_chunk_and_everybody_is_served() -> None:
 
 
 def test_hysteresis_changes_less_often() -> None:
-    many = arrivals(trace("creative_writing"), 150, per_s=5.0, seed=1)
+    many = arrivals(trace("creative_writing"), 400, per_s=15.0, seed=1)
     often, seldom = (
         serve(SLOW, many, Server(64, 16), Policy(36 + band, 36)).changes for band in (0, 8)
     )
@@ -169,7 +170,5 @@ def test_wrong_servers_and_requests_without_room_are_told() -> None:
         Server(0)
     with pytest.raises(TunerError, match="chunk = 100000: expected 1 to 16384"):
         Server(4, 100_000)
-    with pytest.raises(
-        TunerError, match="a request has 500,001 tokens, there is room for the keys"
-    ):
+    with pytest.raises(TunerError, match="a request has 500,001 tokens, there is room"):
         serve(PAPI, asked((0, 1, 500_000)), Server(1), Policy(0, 0))

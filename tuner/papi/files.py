@@ -159,7 +159,8 @@ def to_struct(facts: Facts, struct: type[_Struct]) -> _Struct:
     Raises:
         TunerError: A constant is missing, unknown, or of another type.
     """
-    fields = {f.name for f in msgspec.structs.fields(struct)} - {"name", "constants"}
+    given = [field.name for field in msgspec.structs.fields(struct)]
+    fields = [name for name in given if name not in ("name", "constants")]
     for key in facts.constants:
         if key not in fields:
             raise unknown(f"constant in {facts.label}:", key, fields)
