@@ -1,6 +1,6 @@
 """Command line of the comparison with PAPI's published results.
 
-python -m benchmarks.papi [--json]
+python -m benchmarks.papi [--regret] [--json]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.papi.regret import cases, regrets, summary
 from benchmarks.papi.values import Reading, values
 from tuner.cli.common import table
 from tuner.runtime.errors import TunerError
@@ -110,14 +111,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.papi",
         description="PAPI's published results beside what the decode model gives (simulated).",
     )
+    parser.add_argument(
+        "--regret", action="store_true", help="how far policies are from the oracle instead"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args(arguments)
     try:
-        found = rows()
+        (_regret if options.regret else _published)(options.json)
     except TunerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    if options.json:
+
+
+def _regret(as_json: bool) -> None:
+    every = cases()
+    found = {case.name: regrets(case) for case in every}
+    told = summary(list(found.values()))
+    if as_json:
+        print(json.dumps({"cases": found, "summary": told}, indent=1))
+        return
+    table(
+        f"decoding time over the oracle's, {len(every)} cases with speculation (simulated)",
+        ["policy", "mean regret", "largest", "time over that of the last"],
+        [
+            [name, f"{100 * mean:.2f} %", f"{100 * most:.2f} %", f"{ratio:.3f}x"]
+            for name, (mean, most, ratio) in told.items()
+        ],
+    )
+
+
+def _published(as_json: bool) -> None:
+    found = rows()
+    if as_json:
         print(json.dumps([asdict(row) for row in found], indent=1))
         return
     table(

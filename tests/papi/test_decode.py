@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.papi.closed_form import crossing_alpha
+from tuner.papi.closed_form import crossing_alpha, tokens_to_try
 from tuner.papi.costs import Costs
 from tuner.papi.decode import CERTAIN, FINEST, Speculation, decode, steps_of
 from tuner.papi.models import model
@@ -225,3 +225,24 @@ def test_a_trace_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(TunerError, match="unknown trace 'open'; did you mean open_qa"):
         trace("open")
     assert CERTAIN.acceptance == 1
+
+
+@given(st.sampled_from([0.5, 0.8, 1.0]), st.integers(1, 40), st.integers(1, 500))
+def test_the_tokens_to_try_are_the_best_of_one_iteration(
+    acceptance: float, requests: int, length: int
+) -> None:
+    speculation = Speculation(acceptance, 0.02)
+    table = tokens_to_try(PAPI, speculation, TRIES, requests, length)
+    assert [most for most, _ in table] == sorted({most for most, _ in table})
+    assert table[-1][0] == requests
+    policy = Policy(ALPHA, ALPHA, tlp_by_rlp=table)
+
+    def per_token(live: int, tlp: int) -> float:
+        quick = min(PAPI.fc_ns(unit, live * tlp) for unit in ("gpu", "pim"))
+        draft = 0.02 * min(PAPI.fc_ns(unit, live) for unit in ("gpu", "pim")) * (tlp - 1)
+        others = PAPI.communication_ns(live * tlp) + PAPI.attention_ns(live, tlp, length)
+        return float(quick + draft + others) / speculation.parts(tlp)
+
+    for live in {1, requests // 2 + 1, requests}:
+        least = min(per_token(live, tlp) for tlp in TRIES)
+        assert per_token(live, policy.tlp(live)) == pytest.approx(least)
