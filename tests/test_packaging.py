@@ -50,7 +50,7 @@ def _build(checkout: Path, kind: str) -> Path:
 
 def test_the_wheel_holds_the_package_and_its_data_and_no_database(checkout: Path) -> None:
     names = set(zipfile.ZipFile(_build(checkout, "wheel")).namelist())
-    code = _ours("tuner", "*.py", "*.toml", "py.typed")
+    code = _ours("tuner", "*.py", "*.toml", "*.csv", "py.typed")
     data = {f"tuner/{name}" for name in _ours("kernels", "*.py") | _ours("search_spaces", "*.toml")}
     results = _ours("results", "*.json", "*.toml")
     shipped = {f"tuner/{name}" for name in results if "/local/" not in name}
@@ -62,6 +62,6 @@ def test_the_source_distribution_holds_what_a_build_and_the_tests_need(checkout:
     with tarfile.open(_build(checkout, "sdist")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = _ours("kernels", "*.py") | _ours("search_spaces", "*.toml") | _ours("tests", "*.py")
-    assert needed | _ours("tuner", "*.py", "*.toml") <= names
+    assert needed | _ours("tuner", "*.py", "*.toml", "*.csv") <= names
     assert {"results/shipped.json", "results/shipped.toml"} <= names
     assert not [name for name in names if name.startswith("results/local")]

@@ -79,6 +79,7 @@ def test_the_baseline_is_the_default_where_it_fits() -> None:
     assert run.hbm_written_bytes == 2048 * 1024 * 2
 
 
+@pytest.mark.slow
 def test_where_it_overflows_the_published_kernel_stands_for_it() -> None:
     run = textbook("trn1", 8192, 2048, 1024)
     assert (run.policy, run.note, run.spills) == ("beta1", "published kernel", False)
@@ -133,6 +134,7 @@ def test_a_shipped_record_is_taken_instead_of_a_search(results: Path, tmp_path: 
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_another_workload_or_device_has_no_record(results: Path) -> None:
     assert from_table("matmul", {**SMALL, "M": 256}, "trn1") is None
     assert from_table("matmul", SMALL, "trn2") is None

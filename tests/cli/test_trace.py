@@ -10,6 +10,7 @@ from tests.cli.console import Call
 from tests.cli.test_measure import MATMUL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t.json", "t.json.gz"])
 def test_a_trace_of_a_bundled_kernel(call: Call, tmp_path: Path, name: str) -> None:
     path = tmp_path / name

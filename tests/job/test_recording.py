@@ -45,6 +45,7 @@ def test_every_config_has_the_time_that_the_simulator_gives(
         assert mine.cost_s[there] > 0
 
 
+@pytest.mark.slow
 def test_a_recording_says_what_it_is(tmp_path: Path, space_file: Path) -> None:
     record(str(space_file), SHAPE, tmp_path / "x.npz", device="trn1", policy="beta1")
     mine = read_recording(tmp_path / "x.npz")

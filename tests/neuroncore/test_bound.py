@@ -12,6 +12,7 @@ from tuner.neuroncore.program import Program, Space
 from tuner.neuroncore.simulation import predict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trn1", "trn2", "trn3"])
 @settings(max_examples=60, deadline=None)
 @given(program=programs(), rules=policies(), cores=st.integers(1, 2))

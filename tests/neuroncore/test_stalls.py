@@ -17,6 +17,7 @@ from tuner.neuroncore.stalls import FINISHED, PORT, RAMP, TABLE, bound_by, stall
 HBM, SBUF, PSUM = Space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trn1", "trn2"])
 @settings(max_examples=60, deadline=None)
 @given(program=programs(), rules=policies())

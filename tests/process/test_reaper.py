@@ -55,6 +55,7 @@ def test_what_ends_by_itself_is_left_to(scratch: Scratch) -> None:
     assert mine.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.getcwd()}
     owner = subprocess.Popen(

@@ -59,6 +59,7 @@ def check(events: list[Event]) -> None:
             ends = begin + round(event["dur"] / NS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trn1", "trn2"])
 @settings(max_examples=50, deadline=None)
 @given(program=programs(), rules=policies(), limit=st.integers(1, 40))
