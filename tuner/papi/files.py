@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,6 +21,7 @@ __all__ = [
     "Share",
     "ZeroOrMore",
     "facts_of",
+    "kept",
     "names",
     "table_of",
     "to_struct",
@@ -35,6 +37,7 @@ LARGEST = 1e9
 FOLDER = Path(__file__).resolve().parent / "data"
 _WORDS = ("kind", "inherits", "constants")
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_Read = TypeVar("_Read")
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +65,12 @@ class Facts(msgspec.Struct, frozen=True):
 def names(folder: str) -> list[str]:
     """Returns the names of the shipped files of a folder."""
     return sorted(path.stem for path in (FOLDER / folder).glob(f"*{SUFFIX}"))
+
+
+def kept(read: Callable[[str], _Read]) -> Callable[[str], _Read]:
+    """Makes a reader of files read each shipped one once; a user's own may change meanwhile."""
+    once = cache(read)
+    return wraps(read)(lambda name: read(name) if is_file(name) else once(name))
 
 
 def table_of(what: str, name: str, folder: str) -> tuple[dict[str, Any], str, Path]:

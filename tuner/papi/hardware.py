@@ -5,17 +5,16 @@ Names carry units; `hardware/*.toml` has every value with its source.
 
 from __future__ import annotations
 
-from functools import cache
-
 import msgspec
 
-from tuner.neuroncore.device_files import Constant, is_file
+from tuner.neuroncore.device_files import Constant
 from tuner.papi.files import (
     Count,
     Positive,
     Share,
     ZeroOrMore,
     facts_of,
+    kept,
     names,
     to_struct,
 )
@@ -127,21 +126,13 @@ def hardware_names() -> list[str]:
     return names(FOLDER)
 
 
+@kept
 def hardware(name: str) -> Unit:
     """Returns a unit: a shipped one by its name, one of the user's by the path of its file.
 
     Raises:
         TunerError: There is none, or something in its file is wrong.
     """
-    return _read(name) if is_file(name) else _shipped(name)
-
-
-@cache
-def _shipped(name: str) -> Unit:
-    return _read(name)
-
-
-def _read(name: str) -> Unit:
     facts = facts_of("hardware", name, FOLDER)
     if facts.kind not in KINDS:
         raise TunerError(f"{facts.label}: kind = {facts.kind!r}: expected {', '.join(KINDS)}")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import msgspec
 
-from tuner.neuroncore.device_files import is_file
-from tuner.papi.files import names, table_of
+from tuner.papi.files import kept, names, table_of
 from tuner.runtime.errors import TunerError
 
 __all__ = ["Layer", "Model", "model", "model_names"]
@@ -91,21 +88,13 @@ def model_names() -> list[str]:
     return names(FOLDER)
 
 
+@kept
 def model(name: str) -> Model:
     """Returns a model: a shipped one by its name, one of the user's by the path of its file.
 
     Raises:
         TunerError: There is none, or something in its file is wrong.
     """
-    return _read(name) if is_file(name) else _shipped(name)
-
-
-@cache
-def _shipped(name: str) -> Model:
-    return _read(name)
-
-
-def _read(name: str) -> Model:
     table, label, path = table_of("model", name, FOLDER)
     try:
         found = msgspec.convert({**table, "name": path.stem}, Model)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tuner.neuroncore.device_files import is_file
-from tuner.papi.files import names, table_of
+from tuner.papi.files import kept, names, table_of
 from tuner.papi.hardware import Gpu, Link, Pim, Unit, hardware
 from tuner.papi.models import Model
 from tuner.runtime.errors import TunerError, unknown
@@ -100,6 +99,7 @@ def system_names() -> list[str]:
     return names(FOLDER)
 
 
+@kept
 def system(name: str) -> System:
     """Returns a system: a shipped one by its name, one of the user's by the path of its file.
 
@@ -108,15 +108,6 @@ def system(name: str) -> System:
     Raises:
         TunerError: There is none, or something in its file is wrong.
     """
-    return _read(name) if is_file(name) else _shipped(name)
-
-
-@cache
-def _shipped(name: str) -> System:
-    return _read(name)
-
-
-def _read(name: str) -> System:
     table, label, path = table_of("system", name, FOLDER)
     try:
         file = msgspec.convert(table, _File)
