@@ -100,6 +100,13 @@ def test_hysteresis_and_dwell_are_the_obvious_loop(
 def test_a_policy_that_cannot_be_is_told() -> None:
     with pytest.raises(TunerError, match="alpha_down = 5: expected 0 to alpha_up = 4"):
         Policy(4, 5)
+    with pytest.raises(TunerError, match="dwell = -1: expected 0 or more"):
+        Policy(4, 4, -1)
+    for numbers in ((), ((8, 1), (4, 2)), ((4, 1), (4, 2)), ((0, 1),)):
+        with pytest.raises(TunerError, match="expected rising live requests"):
+            Policy(4, 4, 0, numbers)
+    with pytest.raises(TunerError, match="tlp_by_rlp: 0 tokens: expected 1 to 1024"):
+        Policy(4, 4, 0, ((8, 0),))
     with pytest.raises(TunerError, match=r"acceptance = 1\.5"):
         Speculation(1.5)
     with pytest.raises(TunerError, match="draft_share = nan"):

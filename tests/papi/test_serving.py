@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tuner.papi.costs import Costs
 from tuner.papi.decode import FINEST, Speculation, decode, steps_of
 from tuner.papi.models import model
-from tuner.papi.policies import Policy, always
+from tuner.papi.policies import NEVER, Policy, always
 from tuner.papi.serving import Arrivals, Server, arrivals, serve
 from tuner.papi.systems import system
 from tuner.papi.traces import Batches, trace
@@ -27,7 +27,7 @@ def asked(*requests: tuple[float, int, int]) -> Arrivals:
     return Arrivals(np.array(at, float) * 1e6, np.array(lin), np.array(lout))
 
 
-def plainly(costs: Costs, requests: Arrivals, server: Server, policy: Policy, tlp: Any) -> Any:
+def plainly(costs: Costs, requests: Arrivals, server: Server, policy: Policy) -> Any:
     """The same in plain words: lists of requests instead of slots and tables."""
     coming = [
         {"at": at, "prompt": int(lin), "context": float(lin), "left": float(lout), "n": i}
@@ -53,7 +53,7 @@ def plainly(costs: Costs, requests: Arrivals, server: Server, policy: Policy, tl
             if waiting[0]["prompt"]:
                 break
             ready.append(waiting.pop(0))
-        tried = tlp(len(live)) if live else 0
+        tried = policy.tlp(len(live)) if live else 0
         rows = len(live) * tried + chunk
         taken = 0.0
         if unit is None:
@@ -105,9 +105,9 @@ def test_it_is_the_plain_loop(
     tried: int,
 ) -> None:
     given_ = asked(*sorted(requests))
-    server, policy = Server(slots, chunk), Policy(down + band, down, dwell)
-    found = serve(SLOW, given_, server, policy, lambda _: tried)
-    taken, rows, units, latency = plainly(SLOW, given_, server, policy, lambda _: tried)
+    server, policy = Server(slots, chunk), Policy(down + band, down, dwell, ((NEVER, tried),))
+    found = serve(SLOW, given_, server, policy)
+    taken, rows, units, latency = plainly(SLOW, given_, server, policy)
     assert found.rows.tolist() == rows
     assert found.on_gpu.tolist() == units
     assert found.iteration_ns == pytest.approx(taken)
@@ -118,7 +118,7 @@ def test_it_is_the_plain_loop(
 def test_who_come_together_with_room_for_all_decode_as_a_batch() -> None:
     lout = np.array([3, 5, 9, 9])
     together = Arrivals(np.zeros(4), np.full(4, 10), lout)
-    served = serve(PAPI, together, Server(4, 40), Policy(6, 6), lambda _: 2)
+    served = serve(PAPI, together, Server(4, 40), Policy(6, 6, 0, ((NEVER, 2),)))
     batch = decode(
         PAPI, steps_of(Batches(np.full((1, 4), 10), lout[None]), lambda _: 2), Policy(6, 6)
     )
@@ -131,7 +131,7 @@ def test_who_come_together_with_room_for_all_decode_as_a_batch() -> None:
 
 def test_rows_never_exceed_slots_and_chunk_and_everybody_is_served() -> None:
     many = arrivals(trace("open_qa"), 300, per_s=20.0, seed=3)
-    served = serve(PAPI, many, Server(16, 64), Policy(36, 36), lambda _: 2)
+    served = serve(PAPI, many, Server(16, 64), Policy(36, 36, 0, ((NEVER, 2),)))
     assert served.rows.max() <= 16 * 2 + 64
     assert (served.latency_ns > 0).all()
     assert served.busy_ns <= served.end_ns
@@ -152,7 +152,7 @@ def test_hysteresis_changes_less_often() -> None:
 def test_speculation_that_is_seldom_right_serves_later() -> None:
     many = arrivals(trace("open_qa"), 40, per_s=5.0)
     good, bad = (
-        serve(PAPI, many, Server(8), Policy(36, 36), lambda _: 4, Speculation(beta)).end_ns
+        serve(PAPI, many, Server(8), Policy(36, 36, 0, ((NEVER, 4),)), Speculation(beta)).end_ns
         for beta in (1.0, 0.2)
     )
     assert good < bad

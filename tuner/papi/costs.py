@@ -136,8 +136,16 @@ class Costs:
 
     def prefill_ns(self, tokens: npt.ArrayLike) -> Floats:
         """Returns the time to take so many tokens of prompts through all layers."""
-        unit = GPU if self.system.gpu is not None else PIM
-        return self.fc_ns(unit, tokens) + self.communication_ns(tokens) + self.elementwise_ns
+        taken = self.fc_ns(self._prefills, tokens) + self.communication_ns(tokens)
+        return taken + self.elementwise_ns
+
+    def prefill_pj(self, tokens: npt.ArrayLike) -> Floats:
+        """Returns the dynamic energy of the same."""
+        return self.fc_pj(self._prefills, tokens) + self.communication_pj(tokens)
+
+    @property
+    def _prefills(self) -> str:
+        return GPU if self.system.gpu is not None else PIM
 
     def fc_pj(self, unit: str, rows: npt.ArrayLike) -> Floats:
         """Returns the dynamic energy of all FC kernels on "gpu" or "pim"."""

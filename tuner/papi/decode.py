@@ -138,7 +138,10 @@ class Decoded:
         on_gpu: Whether the GPU ran its FC kernels.
         prefill_ns: Of all prompts.
         changes: Changes from one unit to the other.
-        fc_ns: Of all FC kernels.
+        fc_ns: Of all FC kernels, without the prompts', as the next two.
+        energy_pj: Of everything, prompts included.
+        fc_pj: Of all FC kernels, without the prompts'.
+        tokens: Of all responses.
     """
 
     iteration_ns: Floats
@@ -171,10 +174,8 @@ class Decoded:
 def decode(
     costs: Costs, steps: Steps, policy: Policy, speculation: Speculation = CERTAIN
 ) -> Decoded:
-    """Returns what decoding takes under a policy; its speculation lengths are those of the steps.
-
-    Raises:
-        TunerError: The system has one unit only, and the policy may want the other.
+    """Returns what decoding takes under a policy. The tokens that it tries are those of the steps;
+    a system with one unit has no choice.
     """
     system = costs.system
     on_gpu = _on_gpu(costs, steps, policy)
@@ -201,6 +202,7 @@ def decode(
     others_pj = (
         costs.attention_pj(steps.rlp, steps.tlp, steps.length) + costs.communication_pj(rows)
     ).sum()
+    prefill_pj = float(costs.prefill_pj(steps.prompts).sum())
     static_pj = costs.static_w * PJ_PER_W_NS * (prefill_ns + taken_ns.sum())
     return Decoded(
         iteration_ns=taken_ns,
@@ -210,7 +212,7 @@ def decode(
         fc_ns=float(fc_ns.sum()),
         attention_ns=float(attention_ns.sum()),
         communication_ns=float(communication_ns.sum()),
-        energy_pj=fc_pj + float(others_pj) + float(static_pj),
+        energy_pj=fc_pj + float(others_pj) + prefill_pj + float(static_pj),
         fc_pj=fc_pj,
         tokens=int(steps.tokens.sum()),
     )

@@ -16,6 +16,7 @@ __all__ = ["NEVER", "Policy", "always"]
 Ints = npt.NDArray[np.int64]
 NEVER = 1 << 30
 """More rows than there ever are."""
+MAX_TLP = 1024
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Policy:
             raise TunerError(
                 f"alpha_down = {self.alpha_down}: expected 0 to alpha_up = {self.alpha_up}"
             )
+        if self.dwell < 0:
+            raise TunerError(f"dwell = {self.dwell}: expected 0 or more iterations")
+        mosts = [most for most, _ in self.tlp_by_rlp]
+        if not mosts or mosts != sorted(set(mosts)) or mosts[0] < 1:
+            raise TunerError(f"tlp_by_rlp = {self.tlp_by_rlp}: expected rising live requests")
+        for _, tlp in self.tlp_by_rlp:
+            if not 1 <= tlp <= MAX_TLP:
+                raise TunerError(f"tlp_by_rlp: {tlp} tokens: expected 1 to {MAX_TLP}")
 
     def tlp(self, rlp: int) -> int:
         """Returns how many tokens each of so many live requests tries."""

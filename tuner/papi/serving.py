@@ -8,7 +8,6 @@ that is the quicker: here hysteresis and dwell may be worth their while.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -86,7 +85,9 @@ class Served:
         rows: Of each iteration.
         on_gpu: Whether the GPU ran its FC kernels.
         latency_ns: From each request's arrival to its last token.
-        busy_ns: Time in iterations; the rest nobody was there.
+        changes: Changes from one unit to the other.
+        energy_pj: Of all iterations, prompts included.
+        tokens: Of all responses.
         end_ns: When the last response ended.
     """
 
@@ -110,7 +111,6 @@ def serve(
     requests: Arrivals,
     server: Server,
     policy: Policy,
-    tlp: Callable[[int], int] = lambda _: 1,
     speculation: Speculation = CERTAIN,
 ) -> Served:
     """Serves requests to the last.
@@ -119,8 +119,7 @@ def serve(
         costs: Of the model on the system.
         requests: Who come when.
         server: Who is admitted.
-        policy: Which unit runs the FC kernels.
-        tlp: Tokens that each of so many live requests tries.
+        policy: Which unit runs the FC kernels, and how many tokens to try.
         speculation: What comes of them.
 
     Raises:
@@ -132,7 +131,7 @@ def serve(
             f"system {costs.system.name}: a request has {longest:,} tokens, there is room for the "
             f"keys and values of {room:,}"
         )
-    tries = np.array([1, *(tlp(live) for live in range(1, server.slots + 1))])
+    tries = np.array([1, *(policy.tlp(live) for live in range(1, server.slots + 1))])
     advance = np.array([speculation.parts(int(each)) for each in tries])
     tables = tables_of(costs, server.slots * int(tries.max()) + server.chunk, server.slots)
     live = np.arange(server.slots + 1)
@@ -179,6 +178,32 @@ class _Rules(NamedTuple):
     dwell: int
     choice: bool
     switch_ns: float
+
+
+@compiled
+def _chosen(rules: Any, unit: int, kept: int, rows: int) -> int:
+    """Returns the unit of an iteration, 0 or 1, given that of the last; -1 where there is none."""
+    if not rules.choice:
+        return 0
+    if unit < 0:
+        return 1 if rows > rules.alpha_up else 0
+    if kept < rules.dwell:
+        return unit
+    if unit == 1:
+        return 0 if rows <= rules.alpha_down else 1
+    return 1 if rows > rules.alpha_up else 0
+
+
+@compiled
+def _advanced(who: Ints, left: Ints, context: Floats, step: int, finest: int) -> Any:
+    """Has all live requests go on by so many parts of a token; returns the slots of those that
+    have ended.
+    """
+    for slot in range(len(who)):
+        if who[slot] >= 0:
+            left[slot] -= step
+            context[slot] += step / finest
+    return np.flatnonzero((who >= 0) & (left <= 0))
 
 
 @compiled
@@ -233,21 +258,13 @@ def _serve(
         tried = tries[live] if live else 0
         rows = live * tried + chunk
         taken = 0.0
-        if rules.choice:
-            if unit < 0:
-                unit = 1 if rows > rules.alpha_up else 0
-            elif kept >= rules.dwell and (
-                rows <= rules.alpha_down if unit == 1 else rows > rules.alpha_up
-            ):
-                unit, kept, changes = 1 - unit, 0, changes + 1
-                taken += rules.switch_ns
-        which = max(unit, 0)
-        length = 0.0
-        for slot in range(rules.slots):
-            if who[slot] >= 0:
-                length += context[slot]
-        taken += tables.fc_ns[which, rows] + tables.others_ns[rows]
-        pj = tables.fc_pj[which, rows] + tables.others_pj[rows]
+        before, unit = unit, _chosen(rules, unit, kept, rows)
+        if before >= 0 and unit != before:
+            kept, changes = 0, changes + 1
+            taken += rules.switch_ns
+        length = context.sum()
+        taken += tables.fc_ns[unit, rows] + tables.others_ns[rows]
+        pj = tables.fc_pj[unit, rows] + tables.others_pj[rows]
         if live:
             reads = np.ceil(length / live / tables.tokens_per_read)
             taken += (tables.attention_ns[live] + tables.read_ns[live] * reads) * tried
@@ -262,25 +279,14 @@ def _serve(
         iterations[number, 1] = rows
         iterations[number, 2] = unit
         number += 1
-        step = advance[live] if live else 0
-        for slot in range(rules.slots):
-            if who[slot] < 0:
-                continue
-            left[slot] -= step
-            context[slot] += step / finest
-            if left[slot] <= 0:
+        if live:
+            for slot in _advanced(who, left, context, advance[live], finest):
                 each = who[slot]
                 latency_ns[each] = clock - asked.at_ns[each]
                 used -= asked.lin[each] + asked.parts[each] / finest
-                who[slot] = -1
-                live -= 1
-                done += 1
-        for each in range(begin, prefilled):
-            for slot in range(rules.slots):
-                if who[slot] < 0:
-                    who[slot] = each
-                    left[slot] = asked.parts[each]
-                    context[slot] = asked.lin[each]
-                    live += 1
-                    break
+                who[slot], context[slot] = -1, 0.0
+                live, done = live - 1, done + 1
+        for slot in np.flatnonzero(who < 0)[: prefilled - begin]:
+            who[slot], left[slot], context[slot] = begin, asked.parts[begin], asked.lin[begin]
+            begin, live = begin + 1, live + 1
     return iterations, number, latency_ns, energy, changes, clock
